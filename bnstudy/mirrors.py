@@ -1,0 +1,130 @@
+"""Views of a run while it goes on: a progress bar or lines on a terminal, W&B.
+
+Each function returns a callable that takes the lines of the record as they are written.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bnstudy.recorder import Line, Mirror
+
+SECONDS_PER_LINE = 10.0
+
+
+def progress_bar(name: str, steps: int) -> Mirror:
+    """A bar with loss, accuracy, steps per second and time left, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    rate = _Rate()
+
+    def mirror(line: Line) -> None:
+        if "header" in line:
+            bar.start()
+            bar.add_task(name, total=steps, state="")
+        elif "end" in line:
+            bar.stop()
+        elif "train/loss" in line:
+            state = f"{_state(line)}  {rate(line['step']):.1f} steps/s"
+            bar.update(bar.task_ids[0], completed=line["step"] + 1, state=state)
+
+    return mirror
+
+
+def progress_lines(name: str, steps: int) -> Mirror:
+    """A line every ten seconds and at the last step, on standard error."""
+    printed = time.monotonic()
+    rate = _Rate()
+
+    def mirror(line: Line) -> None:
+        nonlocal printed
+        if "train/loss" not in line:
+            return
+        done, speed = line["step"] + 1, rate(line["step"])
+        if done == steps or time.monotonic() - printed > SECONDS_PER_LINE:
+            printed = time.monotonic()
+            left = (steps - done) / speed if speed else 0.0
+            print(
+                f"{name}: step {done}/{steps}  {_state(line)}  {speed:.1f} steps/s  {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return mirror
+
+
+def wandb_run(directory: Path, header: Line, mode: str, project: str, entity: str | None) -> Mirror:
+    """Log to Weights & Biases: the record's keys, vectors as their minimum and maximum.
+
+    Raises ValueError in one sentence if a run cannot be started (no key, no network).
+    """
+    import wandb
+
+    choices, config = header["choices"], header["config"]
+    try:
+        run = wandb.init(
+            mode=mode,
+            project=project,
+            entity=entity,
+            dir=directory,
+            group=header["experiment"],
+            name=directory.name,
+            job_type="train",
+            tags=[choices["model"], choices["norm"], choices["init"], f"lr {config['optimizer']['lr']}"],
+            config=config,
+            settings=wandb.Settings(console="off", silent=True),
+        )
+    except (wandb.Error, OSError) as error:
+        raise ValueError(
+            f"wandb.mode={mode}: no run could be started ({error}); "
+            "log in with `wandb login`, or use wandb.mode=offline or disabled."
+        ) from error
+    run.define_metric("*", step_metric="step")
+
+    def mirror(line: Line) -> None:
+        if "end" in line:
+            run.summary["outcome"] = line["end"]["outcome"]
+            run.finish()
+        elif "step" in line:
+            run.log(_scalars(line))
+
+    return mirror
+
+
+def _scalars(line: Line) -> dict[str, Any]:
+    scalars: dict[str, Any] = {}
+    for key, value in line.items():
+        if not isinstance(value, list):
+            scalars[key] = value
+        elif value and not isinstance(value[0], list):
+            scalars |= {f"{key}/min": min(value), f"{key}/max": max(value)}
+    return scalars
+
+
+def _state(line: Line) -> str:
+    accuracy = f"  accuracy {line['train/accuracy']:.3f}" if "train/accuracy" in line else ""
+    return f"loss {line['train/loss']:.4g}{accuracy}"
+
+
+class _Rate:
+    """Steps per second since the first call."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, step: int) -> float:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = step, now
+        seconds = now - self._first[1]
+        return (step - self._first[0]) / seconds if seconds > 0 else 0.0

@@ -1,0 +1,6 @@
+"""Networks: one file each.
+
+A model takes `input_shape`, `num_outputs` and `norm`, and has `layers`: the names of its layers in
+forward order. A layer is a module that holds one conv or linear and, as `norm`, its norm (Identity
+where there is none); the norm's output is what the activation function sees.
+"""

@@ -1,0 +1,43 @@
+"""Parameters as a dictionary of tensors, and its arithmetic."""
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+
+
+def add_scaled(a: Params, b: Params, scale: float) -> Params:
+    """a + scale * b."""
+    return {name: torch.add(a[name], b[name], alpha=scale) for name in a}
+
+
+def subtract(a: Params, b: Params) -> Params:
+    """a - b."""
+    return {name: a[name] - b[name] for name in a}
+
+
+def dot(a: Params, b: Params) -> Tensor:
+    """The inner product over all tensors, a scalar."""
+    return torch.stack([torch.sum(a[name] * b[name]) for name in a]).sum()
+
+
+def norm(a: Params) -> Tensor:
+    """The l2 norm over all tensors together, a scalar."""
+    return torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(tensor) for tensor in a.values()])
+    )
+
+
+def cosine(a: Params, b: Params) -> Tensor:
+    """The cosine of the angle between a and b, a scalar; nan where one of them is zero."""
+    return dot(a, b) / (norm(a) * norm(b))
+
+
+def normal_like(a: Params, seed: int) -> Params:
+    """Independent standard normal entries in the shapes of a, drawn without the global generator."""
+    device = next(iter(a.values())).device
+    generator = torch.Generator(device).manual_seed(seed)
+    return {
+        name: torch.randn(t.shape, generator=generator, device=t.device, dtype=t.dtype)
+        for name, t in a.items()
+    }

@@ -1,0 +1,1 @@
+"""Measurements along the training trajectory: one file each, named as in configs and records."""

@@ -1,0 +1,88 @@
+"""What the activation functions see: Santurkar et al. 2018, figures 1c, 6, 8, 9."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnstudy.update import Update, select_layers
+
+# Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
+PERCENTILES = (0.15, 0.50, 0.85)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """The distribution of a layer's outputs (after its norm, before its activation function).
+
+    A unit is one feature of a linear layer or one channel of a convolution, and its distribution is
+    over the batch and all positions. `units` of them, evenly spaced, are recorded one by one,
+    because a norm fixes the moments of a unit and not of a layer. Records, per layer, with U units:
+        histogram/<layer> [U, bins]: counts between the unit's smallest and largest value.
+        range/<layer> [U, 2]: these two values.
+        mean/<layer>, variance/<layer> [U]: the variance divides by the number of values.
+        percentiles/<layer> [U, 3]: 15, 50, 85.
+        zeros/<layer>: over all units, the fraction that a ReLU would make zero.
+
+    `layers` names the layers to measure, None means all.
+    """
+
+    layers: Sequence[str] | None = None
+    every: int = 1
+    units: int = 4
+    bins: int = 40
+
+    def __post_init__(self) -> None:
+        for key, value in (("units", self.units), ("bins", self.bins)):
+            if value < 1:
+                raise ValueError(f"probes.activations.{key}={value} must be at least 1.")
+
+    def __call__(self, update: Update) -> dict[str, Tensor]:
+        """The measurements at one step."""
+        wanted = select_layers(update.layers, self.layers)
+        modules = {name: layer.output for name, layer in wanted.items()}
+        outputs = update.loss.activations(update.params, modules.values())
+        measured: dict[str, Tensor] = {}
+        for name, module in modules.items():
+            for key, value in self._measure(outputs[module]).items():
+                measured[f"{key}/{name}"] = value
+        return measured
+
+    def _measure(self, outputs: Tensor) -> dict[str, Tensor]:
+        units = outputs.transpose(0, 1).flatten(1)  # [features, batch * positions]
+        sampled = units[_evenly_spaced(len(units), self.units)]
+        low, high = sampled.amin(1), sampled.amax(1)
+        return {
+            "histogram": _histogram(sampled, low, high, self.bins),
+            "range": torch.stack([low, high], dim=1),
+            "mean": sampled.mean(1),
+            "variance": sampled.var(1, correction=0),
+            "percentiles": _percentiles(sampled),
+            "zeros": (units <= 0).double().mean(),
+        }
+
+
+def _evenly_spaced(features: int, units: int) -> list[int]:
+    units = min(units, features)
+    return [i * features // units for i in range(units)]
+
+
+def _histogram(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """Counts [U, bins] of values [U, M] in equal bins between low and high [U]; non-finite: zeros."""
+    width = (high - low).unsqueeze(1)
+    position = torch.where(width > 0, (values - low.unsqueeze(1)) / width, 0.0) * bins
+    finite = torch.isfinite(position)
+    index = torch.where(finite, position, 0.0).long().clamp(0, bins - 1)
+    counts = torch.zeros(len(values), bins, dtype=torch.int64, device=values.device)
+    return counts.scatter_add_(1, index, finite.long())
+
+
+def _percentiles(values: Tensor) -> Tensor:
+    """The nearest-rank percentiles [U, 3] of values [U, M].
+
+    Sorted by hand: torch.quantile refuses more than 2^24 values.
+    """
+    ranked = values.sort(dim=1).values
+    last = ranked.shape[1] - 1
+    return ranked[:, [round(fraction * last) for fraction in PERCENTILES]]

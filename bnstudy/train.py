@@ -1,0 +1,122 @@
+"""The training loop."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bnstudy.data import DataSet, derive_seed
+from bnstudy.params import Params
+from bnstudy.recorder import Recorder
+from bnstudy.update import Loss, Probe, Update, default_generators, layers_of
+
+NOISE = 2  # tells the seeds of a step's forward pass from those of the data
+EVALUATION_BATCH = 500  # bounds memory; in evaluation mode the outputs do not depend on it
+
+
+def train(
+    model: nn.Module,
+    data: DataSet,
+    optimizer: torch.optim.Optimizer,
+    recorder: Recorder,
+    *,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    probes: Mapping[str, Probe],
+    test_every: int = 0,
+    start: int = 0,
+    save: Callable[[int], None] | None = None,
+    save_every: int = 0,
+) -> str:
+    """Train from step `start` to `steps`; the outcome, "finished" or "diverged".
+
+    The record of a step describes the parameters before its update. Probes are called after it,
+    because they may look at both ends, and see the same batch and the same noise. `save(step)`
+    stores the state after that many updates, every `save_every` steps and at the end.
+    """
+    layers = layers_of(model)
+    model.train()
+    for step in range(start, steps):
+        batch = data.batch(step, batch_size, seed)
+        loss = Loss(model, data.criterion, batch, derive_seed(seed, step, NOISE))
+        due = {name: probe for name, probe in probes.items() if step % probe.every == 0}
+        record = evaluate(model, data) if test_every and step % test_every == 0 else {}
+
+        for generator in default_generators(batch.inputs.device):
+            generator.manual_seed(loss.seed)
+        outputs = model(batch.inputs)
+        value = data.criterion(outputs, batch.targets)
+        optimizer.zero_grad()
+        value.backward()
+        record |= {"train/loss": value.detach(), **penalty(optimizer)}
+        record |= accuracy("train", outputs, batch.targets)
+        params = {name: p.clone() for name, p in trainable(model).items()} if due else {}
+        optimizer.step()
+
+        if due:
+            lr = optimizer.param_groups[0]["lr"]
+            new_params = trainable(model)
+            update = Update(step, loss, params, gradients(model), new_params, lr, layers)
+            for name, probe in due.items():
+                record |= {f"{name}/{key}": value for key, value in probe(update).items()}
+        if not recorder.log(step, record):
+            return "diverged"
+        if save and (step + 1 == steps or (save_every and (step + 1) % save_every == 0)):
+            if not recorder.flush():
+                return "diverged"
+            save(step + 1)
+    final = evaluate(model, data)
+    if final:
+        recorder.log(steps, final)
+    return "finished" if recorder.flush() else "diverged"
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: DataSet) -> dict[str, Tensor]:
+    """Loss and accuracy on the whole test set, with running statistics; {} where there is none."""
+    if data.test is None:
+        return {}
+    model.eval()
+    totals: dict[str, Tensor] = {}
+    for batch in data.test_batches(EVALUATION_BATCH):
+        outputs = model(batch.inputs)
+        means = {"test/loss": data.criterion(outputs, batch.targets)}
+        means |= accuracy("test", outputs, batch.targets)
+        for key, mean in means.items():
+            totals[key] = totals.get(key, 0.0) + mean * len(batch.targets)
+    model.train()
+    return {key: total / len(data.test.targets) for key, total in totals.items()}
+
+
+def accuracy(split: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The fraction of a batch that is classified right; {} for regression."""
+    if targets.is_floating_point():
+        return {}
+    return {f"{split}/accuracy": (outputs.detach().argmax(1) == targets).float().mean()}
+
+
+@torch.no_grad()
+def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """weight_decay / 2 * ||theta||^2, which the optimizer descends besides the loss; {} without it."""
+    penalties = [
+        group["weight_decay"] / 2 * torch.linalg.vector_norm(parameter) ** 2
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if group.get("weight_decay", 0.0) > 0
+    ]
+    return {"train/penalty": torch.stack(penalties).sum()} if penalties else {}
+
+
+def trainable(model: nn.Module) -> Params:
+    """The trainable parameters, as views that follow the optimizer."""
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def gradients(model: nn.Module) -> Params:
+    """The gradients of the last backward pass."""
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }

@@ -1,0 +1,193 @@
+"""Loss, Update, Probe: the names a probe author must know."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bnstudy.data import Batch
+from bnstudy.params import Params
+
+
+@dataclass(frozen=True)
+class Loss:
+    """L(theta) on one batch, as training saw it; calling it changes nothing.
+
+    The model is called as a function: buffers are cloned, so running statistics stay where they
+    are, and every call draws the same noise, from `seed`, and puts the generators back. At the
+    parameters of the training step its value is bitwise the number the optimizer saw.
+
+    With `statistics="batch"` norms use the batch's own statistics and gradients flow through them:
+    the function that SGD descends. With `"running"` the model is in evaluation mode, which for
+    BatchNorm is a different function of the parameters.
+    """
+
+    model: nn.Module
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    batch: Batch
+    seed: int
+    statistics: Literal["batch", "running"] = "batch"
+
+    def __call__(self, params: Params) -> Tensor:
+        """The loss at `params`, a scalar; differentiable where they require gradients."""
+        with self._as_training_saw_it():
+            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            outputs = torch.func.functional_call(
+                self.model, params | buffers, (self.batch.inputs,)
+            )
+            return self.criterion(outputs, self.batch.targets)
+
+    def value_and_grad(
+        self, params: Params, wrt: Iterable[str] | None = None
+    ) -> tuple[Tensor, Params]:
+        """The loss and its gradient, by one forward and one backward.
+
+        `wrt` names the tensors to differentiate; the backward pass goes no further down than these.
+        """
+        leaves, wrt = _leaves(params, wrt)
+        value = self(leaves)
+        grads = torch.autograd.grad(
+            value, [leaves[name] for name in wrt], allow_unused=True, materialize_grads=True
+        )
+        return value.detach(), dict(zip(wrt, grads, strict=True))
+
+    def hvp(self, params: Params, vector: Params) -> Params:
+        """The Hessian times `vector`, by double backward through the same function.
+
+        Exact for BatchNorm with batch statistics, where forward-over-reverse is not.
+        """
+        leaves, wrt = _leaves(params, None)
+        tensors = [leaves[name] for name in wrt]
+        grads = torch.autograd.grad(self(leaves), tensors, create_graph=True, allow_unused=True)
+        # A piecewise linear network in one of its tensors has a gradient with no graph behind it.
+        curved = [(g, vector[n]) for g, n in zip(grads, wrt, strict=True) if _has_graph(g)]
+        if not curved:
+            return {name: torch.zeros_like(params[name]) for name in wrt}
+        products = torch.autograd.grad(
+            [grad for grad, _ in curved],
+            tensors,
+            [direction for _, direction in curved],
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return dict(zip(wrt, products, strict=True))
+
+    def activations(self, params: Params, modules: Iterable[str]) -> dict[str, Tensor]:
+        """The outputs of the named modules in the same forward pass, without a graph."""
+        outputs: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+            # Cloned: an in-place activation function after the module would overwrite it.
+            return lambda _module, _inputs, output: outputs.update({name: output.detach().clone()})
+
+        hooks = [
+            self.model.get_submodule(name).register_forward_hook(keep(name)) for name in modules
+        ]
+        try:
+            with torch.no_grad():
+                self(params)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return outputs
+
+    @contextmanager
+    def _as_training_saw_it(self) -> Iterator[None]:
+        generators = default_generators(self.batch.inputs.device)
+        states = [generator.get_state() for generator in generators]
+        modes = [(module, module.training) for module in self.model.modules()]
+        training = self.statistics == "batch"
+        try:
+            # Only where the mode differs: a module frozen on purpose inside a network in training
+            # mode stays frozen, because that is what training sees.
+            if self.model.training != training:
+                self.model.train(training)
+            for generator in generators:
+                generator.manual_seed(self.seed)
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One conv or linear with its norm."""
+
+    weights: tuple[str, ...]  # parameters of the conv or linear
+    norm: tuple[str, ...]  # parameters of the norm (gamma, beta); empty without one
+    output: str  # the module whose output the activation function sees
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimizer step, seen from both ends."""
+
+    step: int
+    loss: Loss
+    params: Params  # before the step
+    grads: Params  # the gradient the optimizer was given; without weight decay
+    new_params: Params  # after the step
+    lr: float
+    layers: dict[str, Layer]  # in forward order
+
+
+class Probe(Protocol):
+    """A measurement: may read the update and call `update.loss`, may change nothing.
+
+    Implement it as a frozen dataclass in a file of its own in `bnstudy/probes`. The loop calls it
+    at every step divisible by `every` and records each returned tensor as `<file name>/<key>`.
+    """
+
+    @property
+    def every(self) -> int: ...
+
+    def __call__(self, update: Update) -> dict[str, Tensor]: ...
+
+
+def layers_of(model: nn.Module) -> dict[str, Layer]:
+    """The layers of a model of `bnstudy.models`, by name, in the forward order it states."""
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    layers = {}
+    for layer in model.layers:
+        own = [name for name in names if name.startswith(f"{layer}.")]
+        norm = [name for name in own if name.startswith(f"{layer}.norm.")]
+        weights = [name for name in own if name not in norm]
+        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.norm")
+    return layers
+
+
+def select_layers(layers: dict[str, Layer], wanted: Sequence[str] | None) -> dict[str, Layer]:
+    """The wanted layers in forward order, all for None; ValueError for a name the model lacks."""
+    unknown = [name for name in wanted or () if name not in layers]
+    if unknown:
+        raise ValueError(
+            f"probe layer {unknown[0]!r} is not in the model; its layers are {', '.join(layers)}."
+        )
+    return {name: layers[name] for name in layers if wanted is None or name in wanted}
+
+
+def default_generators(device: torch.device) -> list[torch.Generator]:
+    """The generators that noise in a forward pass on `device` draws from."""
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        generators.append(torch.cuda.default_generators[index])
+    return generators
+
+
+def _leaves(params: Params, wrt: Iterable[str] | None) -> tuple[Params, list[str]]:
+    names = list(params) if wrt is None else list(wrt)
+    leaves = {name: tensor.detach() for name, tensor in params.items()}
+    for name in names:
+        leaves[name].requires_grad_()
+    return leaves, names
+
+
+def _has_graph(grad: Tensor | None) -> bool:
+    return grad is not None and grad.requires_grad

@@ -1,0 +1,330 @@
+"""Train one network and probe it: `python scripts/train.py --help`."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it
+    import torch
+
+    from bnstudy.data import DataSet
+    from bnstudy.recorder import Mirror
+    from bnstudy.update import Probe
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# How and where a run is executed, and labels: runs that differ only here are the same run.
+NOT_SCIENCE = ("results", "device", "threads", "progress", "wandb", "save_every", "scale")
+NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
+# What the name of a run's directory and of those above it says anyway.
+NAMED = ("experiment", "scale", "model", "norm", "init", "optimizer.lr", "seed")
+# Raised for bad input before any work; the same raised later is a fault and keeps its traceback.
+CANNOT_START = (ValueError, TypeError, OSError, InstantiationException, OmegaConfBaseException)
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """One run from the command line."""
+    hydra_config = HydraConfig.get()
+    try:
+        job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
+    except CANNOT_START as error:
+        raise CompactHydraException(sentence(error)) from error
+    if isinstance(job, str):
+        print(job)
+    else:
+        print(f"{job.directory}: {run(job)}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that can start: everything its config names, built and checked."""
+
+    directory: Path
+    header: dict[str, Any]
+    cfg: DictConfig
+    data: "DataSet"
+    model: "torch.nn.Module"
+    optimizer: "torch.optim.Optimizer"
+    probes: dict[str, "Probe"]
+    device: "torch.device"
+
+
+def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str]) -> Job | str:
+    """Check and build all that a run needs, writing nothing; a sentence if the run has ended before.
+
+    Raises what CANNOT_START lists.
+    """
+    check(cfg)
+    directory = Path(cfg.results) / cfg.experiment / run_name(cfg, choices, overrides)
+    header = {
+        "experiment": cfg.experiment,
+        "scale": cfg.scale.name,
+        "choices": {key: choice for key, choice in choices.items() if "hydra" not in key},
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "fingerprint": fingerprint(cfg),
+    }
+    check_writable(Path(cfg.results))
+    outcome = past_outcome(directory, header)
+    if outcome:
+        return f"{directory}: {outcome} before; nothing to do"
+    return build(cfg, directory, header)
+
+
+def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
+    """Instantiate the config; the initial weights are a function of the seed, on every device."""
+    import torch
+
+    from bnstudy.update import layers_of, select_layers
+
+    device = choose_device(cfg.device)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    data = instantiate(cfg.data)
+    data.check_batch_size(cfg.batch_size)
+    torch.manual_seed(cfg.seed)
+    model = instantiate(
+        cfg.model,
+        norm=instantiate(cfg.norm),
+        input_shape=data.input_shape,
+        num_outputs=data.num_outputs,
+    )
+    model.to(dtype=data.dtype)
+    # Seeded again: constructors draw numbers too, and not the same number of them in every torch.
+    torch.manual_seed(cfg.seed)
+    instantiate(cfg.init)(model)
+    model.to(device)
+    probes = instantiate(cfg.probes, _convert_="all")
+    layers = layers_of(model)
+    for name, options in cfg.probes.items():
+        check_positive_int(f"probes.{name}.every", options.every)
+        select_layers(layers, options.get("layers"))
+    header |= {
+        "layers": list(layers),
+        "data": data.describe(),
+        "git": git_revision(),
+        "versions": versions(),
+        "device": describe_device(device),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    optimizer = instantiate(cfg.optimizer)(model.parameters())
+    return Job(directory, header, cfg, data.to(device), model, optimizer, probes, device)
+
+
+def run(job: Job) -> str:
+    """Train, from the last checkpoint if there is one; the outcome."""
+    from bnstudy import checkpoint
+    from bnstudy.recorder import Recorder
+    from bnstudy.train import train
+
+    cfg, path = job.cfg, job.directory / "checkpoint.pt"
+    mirrors = choose_mirrors(job)
+    key = job.header["fingerprint"]
+    step = checkpoint.load(path, key, job.model, job.optimizer, job.device)
+    recorder = Recorder(job.directory, job.header, step, mirrors)
+    try:
+        outcome = train(
+            job.model,
+            job.data,
+            job.optimizer,
+            recorder,
+            steps=cfg.steps,
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            probes=job.probes,
+            test_every=cfg.test_every,
+            start=step,
+            save=lambda step: checkpoint.save(path, step, key, job.model, job.optimizer),
+            save_every=cfg.save_every,
+        )
+        recorder.end(outcome)
+    finally:
+        recorder.close()
+    return outcome
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what no run can be made of: unknown roots, numbers out of range."""
+    root = OmegaConf.load(ROOT / "configs" / "train.yaml")
+    groups = [key for option in root.defaults if option != "_self_" for key in option]
+    unknown = [key for key in cfg if key not in root and key not in groups]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not a key; the keys are {', '.join(cfg)}.")
+    for key in ("steps", "batch_size", "probe_every"):
+        check_positive_int(key, cfg[key])
+    for key in ("test_every", "save_every", "seed"):
+        if not is_int(cfg[key]) or cfg[key] < 0:
+            raise ValueError(f"{key}={cfg[key]} must be a whole number, 0 or more.")
+    if cfg.threads is not None:
+        check_positive_int("threads", cfg.threads)
+    check_number("optimizer.lr", cfg.optimizer.lr, smallest="more than 0")
+    for key in ("momentum", "weight_decay"):
+        if key in cfg.optimizer:
+            check_number(f"optimizer.{key}", cfg.optimizer[key], smallest="0 or more")
+    for key, allowed in (
+        ("device", ("auto", "cpu", "cuda", "mps")),
+        ("progress", ("auto", "none")),
+        ("wandb.mode", ("offline", "online", "disabled")),
+    ):
+        if OmegaConf.select(cfg, key) not in allowed:
+            found = OmegaConf.select(cfg, key)
+            raise ValueError(f"{key}={found} is unknown; it must be one of {', '.join(allowed)}.")
+
+
+def check_positive_int(key: str, value: Any) -> None:
+    """ValueError unless value is a whole number from 1 on."""
+    if not is_int(value) or value < 1:
+        raise ValueError(f"{key}={value} must be a whole number, 1 or more.")
+
+
+def check_number(key: str, value: Any, smallest: str) -> None:
+    """ValueError unless value is a finite number, positive ("more than 0") or not negative."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    positive = smallest == "more than 0"
+    if not is_number or not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise ValueError(f"{key}={value} must be a number, {smallest}.")
+
+
+def is_int(value: Any) -> bool:
+    """A whole number; True and False, which Python counts among them, are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_writable(results: Path) -> None:
+    """OSError in one sentence unless files can be made in the results folder."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"results={results} cannot be written to ({error.strerror}); "
+            "choose another folder with results=DIR."
+        ) from error
+
+
+def past_outcome(directory: Path, header: dict[str, Any]) -> str | None:
+    """How an earlier run of this config ended; None if there is none or it was interrupted."""
+    from bnstudy.recorder import read_header, read_outcome, refuse_other_config
+
+    path = directory / "run.jsonl"
+    existing = read_header(path)
+    if existing is None:
+        return None
+    refuse_other_config(existing, header, path)
+    return read_outcome(path)
+
+
+def run_name(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str]) -> str:
+    """The name of a run's directory: model, norm, init, lr, seed, and what else was overridden."""
+    name = f"{choices['model']}_{choices['norm']}_{choices['init']}"
+    name += f"_lr{cfg.optimizer.lr}_seed{cfg.seed}"
+    for override in sorted(overrides):
+        key, _, value = override.lstrip("+~").partition("=")
+        root, _, rest = key.partition(".")
+        label = root in NOT_SCIENCE or (root == "data" and rest in NOT_SCIENCE_OF_DATA)
+        if key not in NAMED and not label:
+            name += f"_{key}={value}".replace("/", "-").replace(" ", "")
+    if len(name) > 200:  # file systems stop at 255
+        name = name[:180] + "_" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """A hash of all in the config that the record of the run depends on."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    science = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
+    science["data"] = {k: v for k, v in config["data"].items() if k not in NOT_SCIENCE_OF_DATA}
+    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device of that name, ready for bitwise repeatable float32; auto prefers a GPU."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but torch finds no CUDA device; use device=cpu or auto.")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device=mps, but torch finds no Apple GPU; use device=cpu or auto.")
+    if name == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        # Gradient changes at small step sizes drown in TF32's rounding.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    return torch.device(name)
+
+
+def choose_mirrors(job: Job) -> list["Mirror"]:
+    """The views of the run that the config asks for."""
+    from bnstudy import mirrors
+
+    cfg, name = job.cfg, job.directory.name
+    chosen: list[Mirror] = []
+    if cfg.wandb.mode != "disabled":
+        job.directory.mkdir(parents=True, exist_ok=True)
+        options = cfg.wandb.mode, cfg.wandb.project, cfg.wandb.entity
+        chosen.append(mirrors.wandb_run(job.directory, job.header, *options))
+    if cfg.progress == "auto":
+        on_terminal = sys.stderr.isatty()
+        show = mirrors.progress_bar if on_terminal else mirrors.progress_lines
+        chosen.append(show(name, cfg.steps))
+    return chosen
+
+
+def git_revision() -> str:
+    """The commit of this checkout, with + if files were changed; "unknown" outside of git."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        revision = subprocess.check_output([*git, "rev-parse", "HEAD"], stderr=subprocess.DEVNULL)
+        changed = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return revision.decode().strip() + ("+" if changed else "")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    packages = ("bnstudy", "torch", "torchvision", "numpy", "hydra-core", "scikit-learn")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def describe_device(device: "torch.device") -> str:
+    """The device in words, with the number of threads for a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in the words of its cause: Hydra wraps what a constructor raises."""
+    if isinstance(error, InstantiationException) and error.__cause__:
+        error = error.__cause__
+    return str(error)
+
+
+if __name__ == "__main__":
+    main()
