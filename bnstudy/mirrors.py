@@ -35,7 +35,7 @@ def progress_bar(name: str, steps: int) -> Mirror:
         elif "end" in line:
             bar.stop()
         elif "train/loss" in line:
-            state = f"{_state(line)}  {rate(line['step']):.1f} steps/s"
+            state = f"{_state(line)}  {rate(line):.1f} steps/s"
             bar.update(bar.task_ids[0], completed=line["step"] + 1, state=state)
 
     return mirror
@@ -50,7 +50,7 @@ def progress_lines(name: str, steps: int) -> Mirror:
         nonlocal printed
         if "train/loss" not in line:
             return
-        done, speed = line["step"] + 1, rate(line["step"])
+        done, speed = line["step"] + 1, rate(line)
         if done == steps or time.monotonic() - printed > SECONDS_PER_LINE:
             printed = time.monotonic()
             left = (steps - done) / speed if speed else 0.0
@@ -80,7 +80,12 @@ def wandb_run(directory: Path, header: Line, mode: str, project: str, entity: st
             group=header["experiment"],
             name=directory.name,
             job_type="train",
-            tags=[choices["model"], choices["norm"], choices["init"], f"lr {config['optimizer']['lr']}"],
+            tags=[
+                choices["model"],
+                choices["norm"],
+                choices["init"],
+                f"lr {config['optimizer']['lr']}",
+            ],
             config=config,
             settings=wandb.Settings(console="off", silent=True),
         )
@@ -117,14 +122,13 @@ def _state(line: Line) -> str:
 
 
 class _Rate:
-    """Steps per second since the first call."""
+    """Steps per second since the first line, by the times in the record: lines come in bunches."""
 
     def __init__(self) -> None:
-        self._first: tuple[int, float] | None = None
+        self._first: Line | None = None
 
-    def __call__(self, step: int) -> float:
-        now = time.monotonic()
+    def __call__(self, line: Line) -> float:
         if self._first is None:
-            self._first = step, now
-        seconds = now - self._first[1]
-        return (step - self._first[0]) / seconds if seconds > 0 else 0.0
+            self._first = line
+        seconds = line["time"] - self._first["time"]
+        return (line["step"] - self._first["step"]) / seconds if seconds > 0 else 0.0

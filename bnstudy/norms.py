@@ -17,4 +17,6 @@ class BatchNorm(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
-            raise ValueError(f"BatchNorm needs inputs [N, C, ...], found shape {list(input.shape)}.")
+            raise ValueError(
+                f"BatchNorm needs inputs [N, C, ...], found shape {list(input.shape)}."
+            )

@@ -63,7 +63,7 @@ class Recorder:
         finite = True
         while self._waiting and finite:
             step, seconds, record = self._waiting.pop(0)
-            line = {"step": step, "time": round(seconds, 3)}
+            line = {"step": step, "time": round(seconds, 4)}
             line |= {key: _plain(value) for key, value in record.items()}
             self._write(line)
             self._step = step

@@ -35,9 +35,7 @@ class Loss:
         """The loss at `params`, a scalar; differentiable where they require gradients."""
         with self._as_training_saw_it():
             buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            outputs = torch.func.functional_call(
-                self.model, params | buffers, (self.batch.inputs,)
-            )
+            outputs = torch.func.functional_call(self.model, params | buffers, (self.batch.inputs,))
             return self.criterion(outputs, self.batch.targets)
 
     def value_and_grad(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not 
     from bnstudy.recorder import Mirror
     from bnstudy.update import Probe
 
-ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 # How and where a run is executed, and labels: runs that differ only here are the same run.
 NOT_SCIENCE = ("results", "device", "threads", "progress", "wandb", "save_every", "scale")
@@ -73,20 +73,27 @@ def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str
 
     Raises what CANNOT_START lists.
     """
+    directory, header = describe(cfg, choices, overrides)
+    check_writable(Path(cfg.results))
+    outcome = past_outcome(directory, header)
+    if outcome:
+        return f"{directory}: {outcome} before; nothing to do"
+    return build(cfg, directory, header)
+
+
+def describe(
+    cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str]
+) -> tuple[Path, dict[str, Any]]:
+    """Where the run of a config lies, and the part of its header that the config says."""
     check(cfg)
     directory = Path(cfg.results) / cfg.experiment / run_name(cfg, choices, overrides)
-    header = {
+    return directory, {
         "experiment": cfg.experiment,
         "scale": cfg.scale.name,
         "choices": {key: choice for key, choice in choices.items() if "hydra" not in key},
         "config": OmegaConf.to_container(cfg, resolve=True),
         "fingerprint": fingerprint(cfg),
     }
-    check_writable(Path(cfg.results))
-    outcome = past_outcome(directory, header)
-    if outcome:
-        return f"{directory}: {outcome} before; nothing to do"
-    return build(cfg, directory, header)
 
 
 def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
@@ -163,11 +170,12 @@ def run(job: Job) -> str:
 
 def check(cfg: DictConfig) -> None:
     """Refuse what no run can be made of: unknown roots, numbers out of range."""
-    root = OmegaConf.load(ROOT / "configs" / "train.yaml")
+    root = OmegaConf.load(CONFIGS / "train.yaml")
     groups = [key for option in root.defaults if option != "_self_" for key in option]
-    unknown = [key for key in cfg if key not in root and key not in groups]
-    if unknown:
-        raise ValueError(f"{unknown[0]} is not a key; the keys are {', '.join(cfg)}.")
+    known = dict.fromkeys(key for key in [*root, *groups] if key not in ("defaults", "hydra"))
+    for key in cfg:
+        if key not in known:
+            raise ValueError(f"{key} is not a key; the keys are {', '.join(known)}.")
     for key in ("steps", "batch_size", "probe_every"):
         check_positive_int(key, cfg[key])
     for key in ("test_every", "save_every", "seed"):
@@ -295,7 +303,7 @@ def choose_mirrors(job: Job) -> list["Mirror"]:
 
 def git_revision() -> str:
     """The commit of this checkout, with + if files were changed; "unknown" outside of git."""
-    git = ["git", "-C", str(ROOT)]
+    git = ["git", "-C", str(CONFIGS)]
     try:
         revision = subprocess.check_output([*git, "rev-parse", "HEAD"], stderr=subprocess.DEVNULL)
         changed = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=subprocess.DEVNULL)
@@ -322,7 +330,9 @@ def describe_device(device: "torch.device") -> str:
 def sentence(error: BaseException) -> str:
     """What went wrong, in the words of its cause: Hydra wraps what a constructor raises."""
     if isinstance(error, InstantiationException) and error.__cause__:
-        error = error.__cause__
+        key = str(error).rpartition("full_key: ")[2]
+        wrong_argument = isinstance(error.__cause__, TypeError)
+        return f"{key}: {error.__cause__}" if wrong_argument else str(error.__cause__)
     return str(error)
 
 

@@ -1,0 +1,406 @@
+"""Data sets as tensors, and the order and augmentation in which training sees them.
+
+The batch of a step is a pure function of (step, batch_size, seed): it needs no loader and no
+global generator, is the same on every device, and resuming a run at any step is exact.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+# The streams of derive_seed(seed, ..., stream) drawn here; whoever draws elsewhere takes others.
+ORDER, AUGMENT, DEEP_LINEAR = 0, 1, 3
+PAD = 4  # pixels; He et al. 2015, section 4.2
+CACHE_FORMAT = 1  # counts up when what is in a cache file changes
+
+
+def derive_seed(*parts: int) -> int:
+    """A 63-bit seed from integers in 0..2^64 - 1; different parts give independent streams.
+
+    Raises ValueError for an integer out of that range.
+    """
+    if not all(0 <= part < 2**64 for part in parts):
+        raise ValueError(f"A seed must lie in 0..2^64 - 1, found {parts}.")
+    # SeedSequence pads with zeros and splits long integers: without a fixed length for each part
+    # and their number in front, (1,) would equal (1, 0), and (2**32,) would equal (0, 1).
+    words = [word for part in parts for word in (part & 0xFFFFFFFF, part >> 32)]
+    sequence = np.random.SeedSequence([len(parts), *words])
+    return int(sequence.generate_state(1, np.uint64)[0]) >> 1
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Inputs [N, ...] and targets: class indices [N] (int64), or [N, D] for regression."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(self.inputs.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Training and test samples with their criterion.
+
+    `train` and `test` are raw: images uint8 [N, C, H, W], anything else floating point. `mean` and
+    `std` [C, 1, 1] are those of the training inputs, as fractions of 255 for uint8; None: batches
+    are not normalised. `classes` is empty for regression. `augment` pads every normalised training
+    image with 4 zeros on each side, crops it at random and flips it horizontally at random.
+    """
+
+    name: str
+    train: Batch
+    test: Batch | None
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    classes: tuple[str, ...] = ()
+    mean: Tensor | None = None
+    std: Tensor | None = None
+    augment: bool = False
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input, such as (3, 32, 32) or (10,)."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of classes, or the dimension of the regression targets."""
+        return len(self.classes) or self.train.targets.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the inputs of a batch."""
+        raw = self.train.inputs.dtype
+        return raw if raw.is_floating_point else torch.float32
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all inputs and targets, 16 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (self.train, self.test):
+            for tensor in (part.inputs, part.targets) if part else ():
+                array = np.ascontiguousarray(tensor.cpu().numpy())
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(array.data)
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What the record of a run says of its data."""
+        test_samples = len(self.test.targets) if self.test else 0
+        samples = {"train_samples": len(self.train.targets), "test_samples": test_samples}
+        return {"name": self.name, **samples, "digest": self.digest}
+
+    def to(self, device: torch.device | str) -> "DataSet":
+        """The same data set on another device."""
+        parts = {key: getattr(self, key) for key in ("train", "test", "mean", "std")}
+        moved = {key: part.to(device) for key, part in parts.items() if part is not None}
+        return replace(self, **moved)
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise ValueError unless batch_size lies between 1 and the number of training samples."""
+        total = len(self.train.targets)
+        if not 1 <= batch_size <= total:
+            samples = "images" if self.train.inputs.ndim == 4 else "samples"
+            larger = f"larger than the {total} training {samples} of {self.name}"
+            fault = larger if batch_size > total else "smaller than 1"
+            raise ValueError(f"batch_size={batch_size} is {fault}; it must lie in 1..{total}.")
+
+    def batch(self, step: int, batch_size: int, seed: int) -> Batch:
+        """The training batch of a step: normalised, augmented, a function of the arguments alone.
+
+        Every epoch has its own permutation, whose remainder, too small for a batch, is dropped.
+        A batch of the whole set keeps the set's own order. Raises ValueError for a batch_size out
+        of range.
+        """
+        self.check_batch_size(batch_size)
+        inputs, targets = self.train.inputs, self.train.targets
+        total = len(targets)
+        if batch_size < total:
+            epoch, position = divmod(step, total // batch_size)
+            order = _order(total, seed, epoch, inputs.device)
+            chosen = order[position * batch_size : (position + 1) * batch_size]
+            inputs, targets = inputs[chosen], targets[chosen]
+        inputs = self._normalised(inputs)
+        if self.augment:
+            inputs = _augmented(inputs, derive_seed(seed, step, AUGMENT))
+        return Batch(inputs, targets)
+
+    def test_batches(self, batch_size: int) -> Iterator[Batch]:
+        """The test set in its own order, normalised, never augmented; nothing if there is none."""
+        if self.test is None:
+            return
+        splits = self.test.inputs.split(batch_size), self.test.targets.split(batch_size)
+        for inputs, targets in zip(*splits, strict=True):
+            yield Batch(self._normalised(inputs), targets)
+
+    def _normalised(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float() / 255
+        if self.mean is None or self.std is None:
+            return inputs
+        return (inputs - self.mean) / self.std
+
+
+@lru_cache(maxsize=4)
+def _order(total: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(derive_seed(seed, epoch, ORDER))
+    return torch.randperm(total, generator=generator).to(device)
+
+
+def _augmented(inputs: Tensor, seed: int) -> Tensor:
+    count, _, height, width = inputs.shape
+    # Drawn on the CPU, to be the same on every device; a copy that blocked would wait for the GPU.
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(2 * PAD + 1, (2, count), generator=generator)
+    flips = torch.randint(2, (1, count), generator=generator)
+    top, left, flip = torch.cat([corners, flips]).to(inputs.device, non_blocking=True)
+    windows = F.pad(inputs, (PAD, PAD, PAD, PAD)).unfold(2, height, 1).unfold(3, width, 1)
+    crops = windows[torch.arange(count, device=inputs.device), :, top, left]
+    return torch.where(flip.bool()[:, None, None, None], crops.flip(3), crops)
+
+
+def half_sum_of_squares(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Half of ||outputs - targets||^2, summed over samples and dimensions."""
+    return 0.5 * (outputs - targets).square().sum()
+
+
+def deep_linear(dim: int = 10, samples: int = 1000, seed: int = 0) -> DataSet:
+    """Regression on A x, with x [samples, dim] and A [dim, dim] standard normal, in float64.
+
+    Santurkar et al. 2018, appendix A.1. No test set. Raises ValueError for sizes below 1.
+    """
+    for key, value in {"dim": dim, "samples": samples}.items():
+        if value < 1:
+            raise ValueError(f"data.{key}={value} is too small; it must be 1 or more.")
+    generator = torch.Generator().manual_seed(derive_seed(seed, DEEP_LINEAR))
+    matrix = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
+    inputs = torch.randn(samples, dim, generator=generator, dtype=torch.float64)
+    return DataSet("deep_linear", Batch(inputs, inputs @ matrix.T), None, half_sum_of_squares)
+
+
+def digits(image_size: int = 32, augment: bool = False, held_out: int = 297) -> DataSet:
+    """The handwritten digits that come with scikit-learn: 1797 images 8x8, 17 grey levels.
+
+    One channel, resized bilinearly to image_size pixels; `held_out` of them, always the same and
+    stratified by class, are the test set. Raises ValueError for numbers out of range.
+    """
+    from sklearn.datasets import load_digits  # seconds to import, and needed nowhere else
+    from sklearn.model_selection import train_test_split
+
+    pixels, targets = load_digits(return_X_y=True)
+    most = len(targets) - 10
+    if image_size < 1:
+        raise ValueError(f"data.image_size={image_size} is too small; it must be 1 pixel or more.")
+    if not 10 <= held_out <= most:  # every class needs an image on either side
+        raise ValueError(f"data.held_out={held_out} is out of range; it must lie in 10..{most}.")
+    images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8)
+    images = F.interpolate(images, size=(image_size, image_size), mode="bilinear")
+    images = (images * (255 / 16)).round().to(torch.uint8).numpy()
+    parts = train_test_split(
+        np.arange(len(targets)), test_size=held_out, random_state=0, stratify=targets
+    )
+    train, test = (_raw(images[part], targets[part]) for part in parts)
+    return _image_set("digits", train, test, "0123456789", augment)
+
+
+def cifar10(root: str | Path, download: bool = False, augment: bool = False) -> DataSet:
+    """CIFAR-10: 50,000 and 10,000 images 3x32x32, 10 classes (Krizhevsky 2009).
+
+    Read from root/cifar-10-batches-py, after a download (170 MB) if asked for. Raises
+    FileNotFoundError where that is missing, damaged or cannot be downloaded.
+    """
+    return _cifar("CIFAR-10", root, download, augment)
+
+
+def cifar100(root: str | Path, download: bool = False, augment: bool = False) -> DataSet:
+    """CIFAR-100: 50,000 and 10,000 images 3x32x32, 100 classes (Krizhevsky 2009).
+
+    Read from root/cifar-100-python, after a download (170 MB) if asked for. Raises
+    FileNotFoundError where that is missing, damaged or cannot be downloaded.
+    """
+    return _cifar("CIFAR-100", root, download, augment)
+
+
+def _cifar(name: str, root: str | Path, download: bool, augment: bool) -> DataSet:
+    from torchvision import datasets  # seconds to import
+
+    source = datasets.CIFAR10 if name == "CIFAR-10" else datasets.CIFAR100
+    folder = Path(root).expanduser()
+    try:
+        train, test = (source(folder, train=part, download=download) for part in (True, False))
+    except (RuntimeError, OSError) as error:
+        fault = f"could not be downloaded ({error})" if download else "is missing or damaged"
+        raise FileNotFoundError(
+            f"{name} {fault} in data.root={root} (folder {source.base_folder}): use "
+            "data.download=true to download it, data.root=DIR to name where it already lies, "
+            "data=digits to do without files, or data=image_folder data.root=DIR for own images."
+        ) from error
+    raw = [_raw(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test)]
+    return _image_set(name, raw[0], raw[1], train.classes, augment)
+
+
+def image_folder(
+    root: str | Path | None,
+    name: str | None = None,
+    cache: str | Path | None = None,
+    augment: bool = False,
+) -> DataSet:
+    """Images of one size, 8 bits a channel, in root/train/<class>/ and root/test/<class>/.
+
+    Grey ones become RGB. They are decoded once and kept, as long as no file changes, in one file
+    in root, or in the folder `cache` if given, or in $XDG_CACHE_HOME/bnstudy where root is
+    read-only. Hidden files and files without an image's extension are ignored. Raises
+    FileNotFoundError for a missing folder; ValueError for an empty one, for classes that differ
+    between train and test, for an image that cannot be read or has another size.
+    """
+    if root is None:
+        raise ValueError("data.root is not set; it must be a folder that holds train/ and test/.")
+    root = Path(root).expanduser().resolve()
+    classes, train = _list_images(root, "train")
+    test_classes, test = _list_images(root, "test")
+    if classes != test_classes:
+        only = ", ".join(sorted(set(classes) ^ set(test_classes)))
+        raise ValueError(f"{root}: train/ and test/ need the same classes; only in one: {only}.")
+    images = _decode_once(root, cache, [path for path, _ in train + test])
+    train_batch = _raw(images[: len(train)], [target for _, target in train])
+    test_batch = _raw(images[len(train) :], [target for _, target in test])
+    name = name or f"image_folder:{root.name}"
+    return _image_set(name, train_batch, test_batch, classes, augment)
+
+
+def _list_images(root: Path, split: str) -> tuple[list[str], list[tuple[str, int]]]:
+    """The classes of a split, and each image's path with its class index, both sorted."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # seconds to import
+
+    def is_image(path: str) -> bool:
+        return path.lower().endswith(IMG_EXTENSIONS) and f"{os.sep}." not in path[len(str(root)) :]
+
+    folder, layout = root / split, "data.root must hold train/<class>/ and test/<class>/"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}; {layout}.")
+    children = sorted(folder.iterdir())
+    classes = [child.name for child in children if child.is_dir() and child.name[0] != "."]
+    if not classes:
+        raise ValueError(f"{folder} holds no folders; {layout}.")
+    indices = {label: index for index, label in enumerate(classes)}
+    found = make_dataset(folder, indices, is_valid_file=is_image, allow_empty=True)
+    for index in sorted(set(indices.values()) - {target for _, target in found}):
+        endings = " ".join(IMG_EXTENSIONS)
+        raise ValueError(f"{folder / classes[index]} is empty; it must hold images ({endings}).")
+    return classes, found
+
+
+def _decode_once(root: Path, cache: str | Path | None, paths: list[str]) -> np.ndarray:
+    stats = [os.stat(path) for path in paths]
+    names = [path.removeprefix(str(root)) for path in paths]
+    key = _hash(CACHE_FORMAT, names, [(stat.st_size, stat.st_mtime_ns) for stat in stats])
+    # In a folder that several roots share, only the files of the same root can be stale.
+    shared = f"bnstudy-{_hash(str(root))}-{key}.npz"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "bnstudy").expanduser()
+    own = [root / f".bnstudy-{key}.npz", home / shared]
+    files = own if cache is None else [Path(cache).expanduser() / shared]
+    for file in files:
+        images = _load(file, len(paths))
+        if images is not None:
+            return images
+    images = _decode(root, paths)
+    if not any(_save(file, images) for file in files):
+        print(f"{files[-1]} cannot be written: the next run decodes again.", file=sys.stderr)
+    return images
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+def _load(file: Path, count: int) -> np.ndarray | None:
+    try:
+        with open(file, "rb") as stream, np.load(stream) as archive:
+            images = archive["images"]
+    except Exception:  # missing, torn, or not ours: whatever it is, the images are decoded again
+        return None
+    usable = images.dtype == np.uint8 and images.ndim == 4 and images.shape[:2] == (count, 3)
+    return images if usable else None
+
+
+def _save(file: Path, images: np.ndarray) -> bool:
+    """Write a cache file in one piece and remove those it replaces; False if that cannot be."""
+    temporary = file.with_name(f"{file.name}.{uuid4().hex}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as stream:
+            np.savez(stream, images=images)
+        os.replace(temporary, file)
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    for stale in set(file.parent.glob(file.name.rpartition("-")[0] + "-*.npz")) - {file}:
+        with suppress(OSError):
+            stale.unlink()
+    return True
+
+
+def _decode(root: Path, paths: list[str]) -> np.ndarray:
+    """All images as uint8 [N, 3, H, W]."""
+    on_terminal, title = sys.stderr.isatty(), f"Decoding {len(paths)} images in {root}"
+    if not on_terminal:
+        print(title, file=sys.stderr)
+    height, width, _ = _read_image(paths[0]).shape
+    images = np.empty((len(paths), 3, height, width), np.uint8)
+    bar = track(paths, title, console=Console(stderr=True), disable=not on_terminal)
+    for index, path in enumerate(bar):
+        image = _read_image(path)
+        if image.shape != (height, width, 3):
+            found = f"{path} is {image.shape[1]}x{image.shape[0]} pixels"
+            expected = f"{paths[0]} is {width}x{height}"
+            raise ValueError(f"{found}, but {expected}; all images must have the same size.")
+        images[index] = image.transpose(2, 0, 1)
+    return images
+
+
+def _read_image(path: str) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise ValueError(f"mode {image.mode}, not 8 bits a channel")
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
+        raise ValueError(f"{path} cannot be read ({error}); replace or remove it.") from error
+
+
+def _raw(images: np.ndarray, targets: Sequence[int] | np.ndarray) -> Batch:
+    return Batch(torch.from_numpy(np.ascontiguousarray(images)), torch.as_tensor(targets).long())
+
+
+def _image_set(
+    name: str, train: Batch, test: Batch, classes: Sequence[str], augment: bool
+) -> DataSet:
+    """A data set of uint8 images, normalised per channel; a constant channel is only centred."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    # Counts of the 256 levels are exact, and spare a copy of all images in floating point.
+    counts = [torch.bincount(c.flatten(), minlength=256) for c in train.inputs.unbind(1)]
+    weights = torch.stack(counts).double() / counts[0].sum()
+    mean = (weights @ levels)[:, None]
+    std = (weights * (levels - mean).square()).sum(1, keepdim=True).sqrt()
+    std[(weights > 0).sum(1) == 1] = 1.0
+    mean, std = mean.float()[:, :, None], std.float()[:, :, None]
+    return DataSet(name, train, test, F.cross_entropy, tuple(classes), mean, std, augment)

@@ -1,0 +1,246 @@
+"""Run the study, every experiment and then every figure: `python scripts/reproduce.py --help`."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import figures
+import joblib
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from train import (
+    CANNOT_START,
+    CONFIGS,
+    build,
+    check_writable,
+    describe,
+    past_outcome,
+    prepare,
+    run,
+    sentence,
+)
+
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a grid: the overrides that make it, its config, where it lies, how it ended."""
+
+    overrides: list[str]
+    cfg: DictConfig
+    norm: str
+    directory: Path
+    outcome: str | None
+
+
+def main() -> int:
+    """The exit code: 0 if every run ended, however it ended, and the figures are drawn."""
+    options = parse()
+    try:
+        planned = [job for name in options.experiments for job in plan(name, options.overrides)]
+        check_writable(Path(planned[0].cfg.results))
+        waiting = [job for job in planned if job.outcome is None]
+        workers = options.workers or default_workers(len(waiting))
+        announce(planned, waiting, workers)
+    except (*CANNOT_START, CompactHydraException, OverrideParseException) as error:
+        print(f"reproduce: {sentence(error)}", file=sys.stderr)
+        return 1
+    if options.plan:
+        return 0
+    failed = execute(waiting, workers)
+    cfg = planned[0].cfg
+    drawn = figures.main(["--scale", cfg.scale.name, "--runs", cfg.results])
+    for name, reason in failed:
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    return 1 if failed or drawn else 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Run every experiment of the study and draw its figures. Runs that have ended "
+        "are skipped and interrupted ones go on, so the same command can be given again.",
+        epilog="Example: python scripts/reproduce.py scale=small data=image_folder data.root=DIR",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="as for scripts/train.py, for every run: scale=demo (minutes, the default), small "
+        "(hours on two cores) or paper (a GPU); optimizer.lr=0.1 or seed=0,1 replaces an axis",
+    )
+    parser.add_argument(
+        "--experiments",
+        nargs="+",
+        metavar="NAME",
+        choices=EXPERIMENTS,
+        default=EXPERIMENTS,
+        help=f"which, of {', '.join(EXPERIMENTS)}; default: all",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="processes of one thread each; default: the number of cores, 1 with a GPU",
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="say how many runs there are and how long, and stop"
+    )
+    options = parser.parse_intermixed_args()
+    wrong = [word for word in options.overrides if "=" not in word]
+    if wrong:
+        parser.error(f"{wrong[0]!r} is not KEY=VALUE, such as scale=demo.")
+    return options
+
+
+def positive(text: str) -> int:
+    """A number of processes."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def plan(experiment: str, overrides: list[str]) -> list[Planned]:
+    """The runs of an experiment's grid, every config checked."""
+    overrides = [f"experiment={experiment}", *overrides]
+    option = OmegaConf.load(CONFIGS / "experiment" / f"{experiment}.yaml")
+    if any("override /data" in entry for entry in option.defaults):
+        # The experiment is about its own data: which images the others use does not concern it.
+        overrides = [word for word in overrides if not word.startswith(("data=", "data."))]
+    given = {word.split("=")[0] for word in overrides}
+    axes = composed(overrides_without_sweeps(overrides)).hydra.sweeper.params
+    grid = [f"{key}={values}" for key, values in axes.items() if key not in given] + overrides
+    parsed = OverridesParser.create().parse_overrides(grid)
+    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [planned(list(job)) for job in jobs]
+
+
+def overrides_without_sweeps(overrides: list[str]) -> list[str]:
+    """The overrides that have one value, which a config can be composed with."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [p.input_line for p in parsed if not p.is_sweep_override() and p.input_line]
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The config of these overrides, Hydra's own part included."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", overrides, return_hydra_config=True)
+
+
+def planned(overrides: list[str]) -> Planned:
+    """One run, composed and checked, and how it ended if it ran before."""
+    cfg, choices = split(composed(overrides))
+    directory, header = describe(cfg, choices, overrides)
+    return Planned(overrides, cfg, choices["norm"], directory, past_outcome(directory, header))
+
+
+def split(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
+    """The config of the run, and which option of each group it chose."""
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
+
+
+def default_workers(runs: int) -> int:
+    """One process per core, one alone where they would share a GPU."""
+    import torch
+
+    on_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return 1 if on_gpu else max(1, min(joblib.cpu_count(), runs))
+
+
+def announce(planned: list[Planned], waiting: list[Planned], workers: int) -> None:
+    """Say what will run and roughly how long that takes, from a few timed steps of each kind."""
+    for experiment, runs in Counter(job.cfg.experiment for job in planned).items():
+        left = sum(job.cfg.experiment == experiment for job in waiting)
+        print(f"{experiment}: {runs} runs at scale {planned[0].cfg.scale.name}, {left} to do")
+    if not waiting:
+        return
+    seconds = {(job.cfg.experiment, job.norm): 0.0 for job in waiting}
+    for key in seconds:
+        example = next(job for job in waiting if (job.cfg.experiment, job.norm) == key)
+        seconds[key] = estimate(example)
+    total = sum(seconds[job.cfg.experiment, job.norm] for job in waiting) / workers
+    processes = "1 process" if workers == 1 else f"{workers} processes"
+    print(f"roughly {duration(total)} in {processes} of one thread each", flush=True)
+
+
+def estimate(job: Planned) -> float:
+    """Seconds that a run takes, from a few of its steps with and without probes."""
+    import torch
+
+    from bnstudy.recorder import Recorder
+    from bnstudy.train import evaluate, train
+
+    torch.set_num_threads(1)
+    cfg = OmegaConf.merge(job.cfg, {"probe_every": 2, "wandb": {"mode": "disabled"}})
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        built = build(cfg, Path(folder), {"fingerprint": "", "config": {}})
+        clock = [lambda line: ends.append(line["time"]) if "step" in line else None]
+        recorder = Recorder(Path(folder), built.header, mirrors=clock)
+        started = time.monotonic()
+        evaluate(built.model, built.data)
+        evaluation = time.monotonic() - started
+        numbers = {"batch_size": cfg.batch_size, "seed": cfg.seed, "steps": 5}
+        train(built.model, built.data, built.optimizer, recorder, probes=built.probes, **numbers)
+        recorder.close()
+    # Steps 0, 2 and 4 were probed; step 0 also paid for the warm-up.
+    plain = min(ends[1] - ends[0], ends[3] - ends[2])
+    probes = min(ends[2] - ends[1], ends[4] - ends[3]) - plain
+    steps, cadence = job.cfg.steps, job.cfg.test_every
+    evaluations = 1 + (steps // cadence if cadence else 0)
+    return steps * plain + steps / job.cfg.probe_every * probes + evaluations * evaluation
+
+
+def execute(waiting: list[Planned], workers: int) -> list[tuple[str, str]]:
+    """Run them side by side, a line for each that ends; the names and reasons of those that failed."""
+    started, failed = time.monotonic(), []
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        results = parallel(joblib.delayed(work)(job.overrides) for job in waiting)
+        for done, (name, outcome, note) in enumerate(results, start=1):
+            left = (time.monotonic() - started) / done * (len(waiting) - done)
+            print(
+                f"[{done}/{len(waiting)}] {name}: {outcome}{note}; {duration(left)} left",
+                flush=True,
+            )
+            if outcome == "failed":
+                failed.append((name, note))
+    return failed
+
+
+def work(overrides: list[str]) -> tuple[str, str, str]:
+    """One run in a process of its own: its name, its outcome, and why it failed if it did."""
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        cfg, choices = split(composed([*overrides, "progress=none"]))
+        job = prepare(cfg, choices, overrides)
+        if isinstance(job, str):
+            return job, "skipped", ""
+        return job.directory.name, run(job), ""
+    except Exception as error:  # a fault in one run must not take the others down
+        return " ".join(overrides), "failed", f" ({type(error).__name__}: {sentence(error)})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as precise as an estimate is."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
