@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
+from rich.markup import escape
+from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -366,14 +367,14 @@ def _decode(root: Path, paths: list[str]) -> np.ndarray:
         print(title, file=sys.stderr)
     height, width, _ = _read_image(paths[0]).shape
     images = np.empty((len(paths), 3, height, width), np.uint8)
-    bar = track(paths, title, console=Console(stderr=True), disable=not on_terminal)
-    for index, path in enumerate(bar):
-        image = _read_image(path)
-        if image.shape != (height, width, 3):
-            found = f"{path} is {image.shape[1]}x{image.shape[0]} pixels"
-            expected = f"{paths[0]} is {width}x{height}"
-            raise ValueError(f"{found}, but {expected}; all images must have the same size.")
-        images[index] = image.transpose(2, 0, 1)
+    with Progress(console=Console(stderr=True), disable=not on_terminal) as bar:
+        for index, path in enumerate(bar.track(paths, description=escape(title))):
+            image = _read_image(path)
+            if image.shape != (height, width, 3):
+                found = f"{path} is {image.shape[1]}x{image.shape[0]} pixels"
+                expected = f"{paths[0]} is {width}x{height}"
+                raise ValueError(f"{found}, but {expected}; all images must have the same size.")
+            images[index] = image.transpose(2, 0, 1)
     return images
 
 

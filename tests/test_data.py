@@ -435,29 +435,36 @@ def test_a_second_time_images_come_from_the_cache(
     assert data.image_folder(root).digest == first.digest
     monkeypatch.chdir(tmp_path)
     assert data.image_folder("pets").digest == first.digest
+    monkeypatch.chdir(root)
+    assert data.image_folder(".").digest == first.digest
+    assert data.image_folder(".").name == first.name
     root.rename(tmp_path / "moved")
     assert data.image_folder(tmp_path / "moved").digest == first.digest
 
 
-@pytest.mark.parametrize("change", ["content", "time", "added", "removed", "renamed"])
+@pytest.mark.parametrize("change", ["size", "time", "added", "removed", "renamed"])
 def test_changed_files_are_read_again(tmp_path: Path, change: str) -> None:
     root = write_images(tmp_path)
-    write_image(root / "train/cat/extra.png", 8)
-    first, old = data.image_folder(root), leftovers(root)
     path = root / "train/cat/extra.png"
-    if change == "content":
+    write_image(path, 8)
+    status = (root / "train/cat/a.png").stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    first, old = data.image_folder(root), leftovers(root)
+    if change == "size":
         write_image(path, 99)
+        path.write_bytes(path.read_bytes() + b"longer")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     elif change == "time":
-        status = path.stat()
         write_image(path, 9)
-        assert path.stat().st_size == status.st_size
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        assert path.stat().st_size == status.st_size
     elif change == "added":
         write_image(root / "train/dog/new.png", 9)
     elif change == "removed":
         path.unlink()
-    else:
-        path.rename(root / "train/dog/extra.png")
+    else:  # of two files with the same size and time, the second comes first now
+        path.rename(root / "train/cat/Extra.png")
     assert data.image_folder(root).digest != first.digest
     assert len(leftovers(root)) == 1 and leftovers(root) != old, "the stale cache file is gone"
 
@@ -550,6 +557,19 @@ def test_decoding_says_so_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == f"Decoding 4 images in {root}\n"
     data.image_folder(root)
     assert capsys.readouterr().err == ""
+
+
+def test_decoding_shows_a_bar_on_a_terminal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_images(tmp_path / "[/pets]")  # looks like markup to rich
+    monkeypatch.setattr(data.sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "300")
+    data.image_folder(root)
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "[/pets]" in shown
+    assert not shown.startswith("Decoding"), "no line besides the bar"
 
 
 def remove(root: Path, folder: str) -> None:

@@ -69,10 +69,10 @@ def _evenly_spaced(features: int, units: int) -> list[int]:
 
 
 def _histogram(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
-    """Counts [U, bins] of values [U, M] in equal bins between low and high [U]; non-finite: zeros."""
-    width = (high - low).unsqueeze(1)
-    position = torch.where(width > 0, (values - low.unsqueeze(1)) / width, 0.0) * bins
-    finite = torch.isfinite(position)
+    """Counts [U, bins] of values [U, M] in equal bins from low to high [U]; zeros if not finite."""
+    low, width = low.unsqueeze(1), (high - low).unsqueeze(1)
+    position = torch.where(width > 0, (values - low) / width, 0.0) * bins
+    finite = torch.isfinite(width) & torch.isfinite(values)
     index = torch.where(finite, position, 0.0).long().clamp(0, bins - 1)
     counts = torch.zeros(len(values), bins, dtype=torch.int64, device=values.device)
     return counts.scatter_add_(1, index, finite.long())

@@ -49,7 +49,8 @@ class Landscape:
             "gradient_norm": length,
         }
         if self.random_direction:
-            direction = normal_like(update.grads, seed=update.loss.seed)
+            # Not the seed itself: a network's own noise is drawn from that.
+            direction = normal_like(update.grads, seed=update.loss.seed + 1)
             scale = length / norm(direction)
             direction = {name: tensor * scale for name, tensor in direction.items()}
             losses, changes = _walk(update, direction, step_sizes)

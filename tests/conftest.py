@@ -1,0 +1,107 @@
+"""What the tests share: one thread, the config options by name, small networks, the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from bnstudy.data import DataSet
+from bnstudy.recorder import Recorder
+from bnstudy.train import train
+from bnstudy.update import Probe
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "configs"
+
+# What makes a network of each model small; a model that is not named here is small by itself.
+SMALL = {
+    "vgg": ["model.depth=11", "model.width=0.0625", "data.held_out=100", "batch_size=16"],
+    "deep_linear": ["data=deep_linear", "data.samples=20", "model.depth=4", "batch_size=20"],
+}
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, so that a new one is tested without being told of it."""
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def config(*overrides: str) -> DictConfig:
+    """The config of these overrides, as the command line would compose it."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def small_config(model: str, norm: str, *overrides: str) -> DictConfig:
+    """A small network of this model and norm with data that it fits."""
+    lr = "optimizer.lr=1e-4" if model == "deep_linear" else "optimizer.lr=0.1"
+    return config(f"model={model}", f"norm={norm}", *SMALL.get(model, []), lr, *overrides)
+
+
+def build(cfg: DictConfig) -> tuple[DataSet, torch.nn.Module, torch.optim.Optimizer]:
+    """Data, initialized model and optimizer, as scripts/train.py makes them."""
+    data = instantiate(cfg.data)
+    model = instantiate(
+        cfg.model,
+        norm=instantiate(cfg.norm),
+        input_shape=data.input_shape,
+        num_outputs=data.num_outputs,
+    ).to(data.dtype)
+    torch.manual_seed(cfg.seed)
+    instantiate(cfg.init)(model)
+    return data, model, instantiate(cfg.optimizer)(model.parameters())
+
+
+def run(
+    cfg: DictConfig, directory: Path, probes: Mapping[str, Probe], steps: int = 3
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, list[dict[str, Any]]]:
+    """Train a few steps; the model and optimizer afterwards, and the lines of the record."""
+    data, model, optimizer = build(cfg)
+    recorder = Recorder(directory, {"fingerprint": "", "config": {}})
+    outcome = train(
+        model,
+        data,
+        optimizer,
+        recorder,
+        steps=steps,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        probes=probes,
+        test_every=2,
+    )
+    recorder.end(outcome)
+    recorder.close()
+    return model, optimizer, lines(directory)
+
+
+def lines(directory: Path) -> list[dict[str, Any]]:
+    """The lines of a record without what differs between two runs of one config: times."""
+    parsed = [json.loads(text) for text in (directory / "run.jsonl").read_text().splitlines()]
+    for line in parsed:
+        line.pop("time", None)
+        line.get("header", {}).pop("started", None)
+        line.get("end", {}).pop("seconds", None)
+    return parsed
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script of the project in an empty folder, as a user would."""
+
+    def call(script: str, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **more)
+
+    return call

@@ -1,0 +1,69 @@
+"""Who may import whom: the package is cut in two by run.jsonl, and Hydra stays at the edge."""
+
+import ast
+
+import pytest
+from conftest import ROOT
+
+# Of bnstudy, and of the packages that are not for everyone.
+ALLOWED = {
+    "bnstudy": set(),
+    "params": {"torch"},
+    "data": {"torch", "torchvision", "sklearn", "rich"},
+    "norms": {"torch"},
+    "inits": {"torch"},
+    "models": {"torch"},
+    "update": {"torch", "data", "params"},
+    "probes": {"torch", "update", "params", "scipy"},
+    "recorder": set(),
+    "checkpoint": {"torch"},
+    "mirrors": {"recorder", "rich", "wandb"},
+    "train": {"torch", "update", "params", "data", "recorder"},
+    "results": set(),
+    "figures": {"results", "figures", "matplotlib"},
+}
+RESTRICTED = {
+    "torch",
+    "torchvision",
+    "sklearn",
+    "scipy",
+    "hydra",
+    "omegaconf",
+    "wandb",
+    "rich",
+    "matplotlib",
+    "joblib",
+}
+FILES = sorted((ROOT / "bnstudy").rglob("*.py"))
+
+
+def imported(path) -> set[str]:
+    """The modules of bnstudy (by their first name below it) and the restricted packages."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            first, *rest = module.split(".")
+            if first == "bnstudy":
+                names.add(rest[0])
+            elif first in RESTRICTED:
+                names.add(first)
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(ROOT)) for p in FILES])
+def test_imports_flow_one_way(path):
+    place = path.relative_to(ROOT / "bnstudy").parts[0].removesuffix(".py")
+    allowed = ALLOWED[{"__init__": "bnstudy"}.get(place, place)]
+    assert imported(path) <= allowed
+
+
+def test_a_probe_knows_no_other_probe():
+    for path in (ROOT / "bnstudy" / "probes").glob("*.py"):
+        assert "bnstudy.probes" not in path.read_text()

@@ -1,0 +1,44 @@
+"""Arithmetic on parameters, against the same on one long vector."""
+
+import torch
+
+from bnstudy import params as p
+
+
+def flat(params: p.Params) -> torch.Tensor:
+    return torch.cat([tensor.flatten() for tensor in params.values()])
+
+
+def random_params(seed: int) -> p.Params:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"weight": (3, 2), "bias": (3,), "gamma": (1,)}
+    return {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+
+
+def test_arithmetic_is_that_of_the_long_vector():
+    a, b = random_params(0), random_params(1)
+    torch.testing.assert_close(flat(p.add_scaled(a, b, -0.3)), flat(a) - 0.3 * flat(b))
+    torch.testing.assert_close(flat(p.subtract(a, b)), flat(a) - flat(b))
+    torch.testing.assert_close(p.dot(a, b), flat(a) @ flat(b))
+    torch.testing.assert_close(p.norm(a), flat(a).norm())
+    expected = torch.cosine_similarity(flat(a), flat(b), dim=0)
+    torch.testing.assert_close(p.cosine(a, b), expected)
+
+
+def test_cosine_with_zero_is_nan_and_not_a_made_up_angle():
+    a = random_params(0)
+    zero = {name: torch.zeros_like(tensor) for name, tensor in a.items()}
+    assert torch.isnan(p.cosine(a, zero))
+
+
+def test_normal_like_is_a_function_of_the_seed_and_leaves_the_global_generator():
+    a = random_params(0)
+    before = torch.get_rng_state()
+    first, again, other = p.normal_like(a, 7), p.normal_like(a, 7), p.normal_like(a, 8)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(flat(first), flat(again))
+    assert not torch.equal(flat(first), flat(other))
+    assert {n: t.dtype for n, t in first.items()} == {n: t.dtype for n, t in a.items()}

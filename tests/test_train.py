@@ -1,0 +1,219 @@
+"""The loop: what it records when, how it ends, and that it is a function of config and seed."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, build, lines, options, run, small_config
+from hydra.utils import instantiate
+from torch import Tensor
+
+from bnstudy import checkpoint
+from bnstudy.data import Batch
+from bnstudy.recorder import Recorder
+from bnstudy.train import evaluate, penalty, train
+from bnstudy.update import Update
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A probe made of a function."""
+
+    function: Callable[[Update], dict[str, Tensor]]
+    every: int = 1
+
+    def __call__(self, update: Update) -> dict[str, Tensor]:
+        return self.function(update)
+
+
+def test_the_same_config_and_seed_twice_is_the_same_record(tmp_path):
+    cfg = small_config("vgg", "batch", "data.augment=true", "probe_every=2")
+    records = []
+    for name in ("first", "second"):
+        torch.rand(3)  # whatever happened before
+        probes = instantiate(cfg.probes, _convert_="all")
+        records.append(run(cfg, tmp_path / name, probes)[2])
+    assert records[0] == records[1]
+    other = run(small_config("vgg", "batch", "seed=1"), tmp_path / "other", {})[2]
+    assert other[1]["train/loss"] != records[0][1]["train/loss"]
+
+
+def test_what_is_recorded_when(tmp_path):
+    probe = Call(lambda update: {"step": torch.tensor(update.step)}, every=2)
+    *_, record = run(small_config("vgg", "batch"), tmp_path, {"spy": probe}, steps=5)
+    _, *steps, end = record
+    assert [line["step"] for line in steps] == [0, 1, 2, 3, 4, 5]
+    assert [line["step"] for line in steps if "train/loss" in line] == [0, 1, 2, 3, 4]
+    assert [line["spy/step"] for line in steps if "spy/step" in line] == [0, 2, 4]
+    # Every second step, and once more after the last update.
+    assert [line["step"] for line in steps if "test/accuracy" in line] == [0, 2, 4, 5]
+    assert end["end"]["outcome"] == "finished"
+
+
+def test_training_accuracy_is_that_of_the_batch_before_the_update(tmp_path):
+    seen = []
+
+    def look(update: Update) -> dict[str, Tensor]:
+        loss = update.loss
+        outputs = torch.func.functional_call(loss.model, update.params, (loss.batch.inputs,))
+        seen.append((outputs.argmax(1) == loss.batch.targets).float().mean().item())
+        return {}
+
+    *_, record = run(small_config("vgg", "none"), tmp_path, {"look": Call(look)})
+    assert [line["train/accuracy"] for line in record if "train/accuracy" in line] == seen
+
+
+def test_regression_has_no_accuracy_and_no_test_set(tmp_path):
+    *_, record = run(small_config("deep_linear", "batch"), tmp_path, {})
+    assert {key for line in record for key in line} == {"header", "step", "train/loss", "end"}
+
+
+def test_evaluation_is_over_the_whole_test_set_with_running_statistics():
+    data, model, _ = build(small_config("vgg", "batch", "data.held_out=707"))  # 500 and a rest
+    model.train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    measured = evaluate(model, data)
+    assert model.training
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+    model.eval()
+    (batch,) = data.test_batches(707)
+    outputs = model(batch.inputs)
+    expected = torch.nn.functional.cross_entropy(outputs, batch.targets)
+    torch.testing.assert_close(measured["test/loss"], expected)
+    right = (outputs.argmax(1) == batch.targets).float().mean()
+    torch.testing.assert_close(measured["test/accuracy"], right)
+
+
+def test_penalty_is_what_weight_decay_descends():
+    parameter = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    assert penalty(torch.optim.SGD([parameter], lr=0.1)) == {}
+    optimizer = torch.optim.SGD([parameter], lr=0.1, weight_decay=0.01)
+    assert penalty(optimizer)["train/penalty"].item() == pytest.approx(0.01 / 2 * 25)
+    parameter.grad = torch.zeros(2)
+    optimizer.step()
+    gradient = (torch.tensor([3.0, 4.0]) - parameter.detach()) / 0.1
+    torch.testing.assert_close(gradient, 0.01 * torch.tensor([3.0, 4.0]))
+
+
+def test_the_penalty_is_recorded_beside_the_loss(tmp_path):
+    cfg = small_config("vgg", "batch", "optimizer.weight_decay=0.01")
+    *_, record = run(cfg, tmp_path, {})
+    _, model, _ = build(cfg)
+    expected = 0.005 * sum(p.square().sum().item() for p in model.parameters())
+    assert record[1]["train/penalty"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_divergence_ends_the_run_and_leaves_a_record(tmp_path):
+    cfg = small_config("vgg", "none", "optimizer.lr=1e6")
+    *_, record = run(cfg, tmp_path, instantiate(cfg.probes, _convert_="all"), steps=200)
+    *steps, end = record[1:]
+    assert end["end"]["outcome"] == "diverged"
+    assert len(steps) < 200
+    losses = [float(line["train/loss"]) for line in steps]
+    assert all(math.isfinite(loss) for loss in losses[:-1]) and not math.isfinite(losses[-1])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("killed_at", [0, 3, 4, 6])
+def test_killed_and_resumed_is_the_uninterrupted_record(model, killed_at, tmp_path):
+    cfg = small_config(model, "batch", "optimizer.momentum=0.9", "probe_every=2")
+
+    def attempt(directory: Path, die: bool) -> None:
+        data, network, optimizer = build(cfg)
+        path = directory / "checkpoint.pt"
+        start = checkpoint.load(path, "a", network, optimizer, CPU)
+        probes = instantiate(cfg.probes, _convert_="all")
+        if die:
+
+            def kill(update: Update) -> dict[str, Tensor]:
+                if update.step == killed_at:
+                    raise Killed
+                return {}
+
+            probes = {"a": Call(kill)} | probes
+        header = {"fingerprint": "a", "config": {}}
+        recorder = Recorder(directory, header, start)
+        try:
+            outcome = train(
+                network,
+                data,
+                optimizer,
+                recorder,
+                steps=7,
+                batch_size=cfg.batch_size,
+                seed=0,
+                probes=probes,
+                test_every=3,
+                start=start,
+                save=lambda step: checkpoint.save(path, step, "a", network, optimizer),
+                save_every=2,
+            )
+            recorder.end(outcome)
+        finally:
+            recorder.close()
+
+    attempt(tmp_path / "whole", die=False)
+    with pytest.raises(Killed):
+        attempt(tmp_path / "killed", die=True)
+    attempt(tmp_path / "killed", die=False)
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+GOLDEN = ROOT / "tests" / "golden.json"
+
+
+def golden_trajectory(tmp_path: Path) -> dict[str, list[dict]]:
+    """A few float64 steps with every probe: exact enough to be compared across machines."""
+    trajectories = {}
+    for model in ("vgg", "deep_linear"):
+        for norm in ("none", "batch"):
+            cfg = small_config(
+                model,
+                norm,
+                "probe_every=2",
+                "data.seed=0" if model == "deep_linear" else "data.augment=true",
+            )
+            cfg.probes.activations.layers = ["layer2"]
+            cfg.probes.internal_covariate_shift.layers = ["layer3"]
+            data, network, optimizer = build(cfg)
+            if model == "vgg":
+                train_set = Batch(data.train.inputs.double() / 255, data.train.targets)
+                data = replace(data, train=train_set, test=None)
+            network.double()
+            recorder = Recorder(tmp_path / f"{model}_{norm}", {"fingerprint": "", "config": {}})
+            probes = instantiate(cfg.probes, _convert_="all")
+            numbers = {"steps": 5, "batch_size": cfg.batch_size, "seed": 0}
+            recorder.end(train(network, data, optimizer, recorder, probes=probes, **numbers))
+            recorder.close()
+            trajectories[f"{model}_{norm}"] = lines(tmp_path / f"{model}_{norm}")[1:]
+    return trajectories
+
+
+def test_the_golden_trajectory(tmp_path):
+    """Numbers move only on purpose: then delete tests/golden.json, run, and say so in CHANGELOG."""
+    measured = golden_trajectory(tmp_path)
+    if not GOLDEN.exists():
+        GOLDEN.write_text(json.dumps(measured, indent=1) + "\n")
+        pytest.fail(f"{GOLDEN.name} was written anew; look at it and commit it")
+    golden = json.loads(GOLDEN.read_text())
+    assert measured.keys() == golden.keys()
+    for name, expected in golden.items():
+        assert len(measured[name]) == len(expected)
+        for line, expected_line in zip(measured[name], expected, strict=True):
+            assert line.keys() == expected_line.keys()
+            for key, value in expected_line.items():
+                if key != "end" and "histogram" not in key:
+                    ours, theirs = torch.tensor(line[key]), torch.tensor(value)
+                    torch.testing.assert_close(
+                        ours.double(), theirs.double(), rtol=1e-7, atol=1e-12
+                    )
