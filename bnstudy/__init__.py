@@ -1,3 +1,3 @@
-"""Why batch normalization helps, by experiment: training with and without it, and probes along the way."""
+"""Why batch normalization helps, by experiment: networks with and without it, and probes."""
 
 __version__ = "0.1.0"

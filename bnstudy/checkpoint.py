@@ -40,7 +40,7 @@ def load(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
 ) -> int:
-    """Restore model and optimizer in place; the step to go on from, 0 without a usable checkpoint."""
+    """Restore model and optimizer in place; the step to go on from, 0 without a checkpoint."""
     if not path.exists():
         return 0
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)

@@ -40,5 +40,5 @@ def _fill(model: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def _layers(model: nn.Module) -> Iterator[nn.Linear | nn.Conv2d]:
+def _layers(model: nn.Module) -> Iterator[nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d]:
     return (module for module in model.modules() if isinstance(module, _Layers))

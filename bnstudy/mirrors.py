@@ -6,9 +6,11 @@ Each function returns a callable that takes the lines of the record as they are 
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bnstudy.recorder import Line, Mirror
+
+WandbMode = Literal["offline", "online", "disabled"]
 
 SECONDS_PER_LINE = 10.0
 
@@ -53,9 +55,9 @@ def progress_lines(name: str, steps: int) -> Mirror:
         done, speed = line["step"] + 1, rate(line)
         if done == steps or time.monotonic() - printed > SECONDS_PER_LINE:
             printed = time.monotonic()
-            left = (steps - done) / speed if speed else 0.0
+            left = f"{(steps - done) / speed:.0f} s left" if speed else ""
             print(
-                f"{name}: step {done}/{steps}  {_state(line)}  {speed:.1f} steps/s  {left:.0f} s left",
+                f"{name}: step {done}/{steps}  {_state(line)}  {speed:.1f} steps/s  {left}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -63,7 +65,9 @@ def progress_lines(name: str, steps: int) -> Mirror:
     return mirror
 
 
-def wandb_run(directory: Path, header: Line, mode: str, project: str, entity: str | None) -> Mirror:
+def wandb_run(
+    directory: Path, header: Line, mode: WandbMode, project: str, entity: str | None
+) -> Mirror:
     """Log to Weights & Biases: the record's keys, vectors as their minimum and maximum.
 
     Raises ValueError in one sentence if a run cannot be started (no key, no network).

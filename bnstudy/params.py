@@ -34,7 +34,7 @@ def cosine(a: Params, b: Params) -> Tensor:
 
 
 def normal_like(a: Params, seed: int) -> Params:
-    """Independent standard normal entries in the shapes of a, drawn without the global generator."""
+    """Independent standard normal entries in the shapes of a; the global generator is untouched."""
     device = next(iter(a.values())).device
     generator = torch.Generator(device).manual_seed(seed)
     return {

@@ -48,6 +48,7 @@ class Run:
         return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
 
     def __contains__(self, key: str) -> bool:
+        """Whether any record has the key."""
         return key in self.records
 
     def keys(self) -> list[str]:

@@ -98,7 +98,7 @@ def accuracy(split: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """weight_decay / 2 * ||theta||^2, which the optimizer descends besides the loss; {} without it."""
+    """weight_decay / 2 * ||theta||^2, what the optimizer descends besides; {} without it."""
     penalties = [
         group["weight_decay"] / 2 * torch.linalg.vector_norm(parameter) ** 2
         for group in optimizer.param_groups

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -151,8 +151,8 @@ class Probe(Protocol):
 def layers_of(model: nn.Module) -> dict[str, Layer]:
     """The layers of a model of `bnstudy.models`, by name, in the forward order it states."""
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    layers = {}
-    for layer in model.layers:
+    layers: dict[str, Layer] = {}
+    for layer in cast("list[str]", model.layers):
         own = [name for name in names if name.startswith(f"{layer}.")]
         norm = [name for name in own if name.startswith(f"{layer}.norm.")]
         weights = [name for name in own if name not in norm]

@@ -183,7 +183,8 @@ def estimate(job: Planned) -> float:
     from bnstudy.train import evaluate, train
 
     torch.set_num_threads(1)
-    cfg = OmegaConf.merge(job.cfg, {"probe_every": 2, "wandb": {"mode": "disabled"}})
+    cfg = job.cfg.copy()
+    cfg.probe_every = 2
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         built = build(cfg, Path(folder), {"fingerprint": "", "config": {}})
@@ -204,7 +205,7 @@ def estimate(job: Planned) -> float:
 
 
 def execute(waiting: list[Planned], workers: int) -> list[tuple[str, str]]:
-    """Run them side by side, a line for each that ends; the names and reasons of those that failed."""
+    """Run them side by side, a line for each that ends; names and reasons of those that failed."""
     started, failed = time.monotonic(), []
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     with joblib.parallel_config("loky", inner_max_num_threads=1):

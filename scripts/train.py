@@ -69,7 +69,7 @@ class Job:
 
 
 def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str]) -> Job | str:
-    """Check and build all that a run needs, writing nothing; a sentence if the run has ended before.
+    """Check and build all that a run needs, writing nothing; a sentence if it has ended before.
 
     Raises what CANNOT_START lists.
     """
@@ -329,11 +329,8 @@ def describe_device(device: "torch.device") -> str:
 
 def sentence(error: BaseException) -> str:
     """What went wrong, in the words of its cause: Hydra wraps what a constructor raises."""
-    if isinstance(error, InstantiationException) and error.__cause__:
-        key = str(error).rpartition("full_key: ")[2]
-        wrong_argument = isinstance(error.__cause__, TypeError)
-        return f"{key}: {error.__cause__}" if wrong_argument else str(error.__cause__)
-    return str(error)
+    wrapped = isinstance(error, InstantiationException) and error.__cause__
+    return str(error.__cause__ if wrapped else error)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the tests share: one thread, the config options by name, small networks, the command line."""
+"""What the tests share: one thread, config options by name, small networks, the command line."""
 
 import json
 import os

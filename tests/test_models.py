@@ -41,7 +41,7 @@ def test_vgg_is_conv_norm_relu():
 def test_deep_linear_is_the_product_of_its_matrices():
     model = DeepLinear((3,), 3, nn.Identity, depth=5).double()
     inputs = torch.randn(4, 3, dtype=torch.float64)
-    product = torch.linalg.multi_dot([p for p in reversed(list(model.parameters()))])
+    product = torch.linalg.multi_dot(list(reversed(list(model.parameters()))))
     torch.testing.assert_close(model(inputs), inputs @ product.T)
     assert model.layers[0] == "layer1"
 

@@ -1,4 +1,4 @@
-"""The loss as a function: its values, gradients and Hessians, and that calling it changes nothing."""
+"""The loss as a function: values, gradients, Hessians, and that calling it changes nothing."""
 
 from collections.abc import Callable
 from typing import Any

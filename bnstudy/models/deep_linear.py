@@ -27,10 +27,10 @@ class DeepLinear(nn.Sequential):
                 f"The deep linear network is square; the data has inputs {list(input_shape)} "
                 f"and {num_outputs} outputs. Use data=deep_linear."
             )
-        layers = OrderedDict()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(1, depth + 1):
             linear = nn.Linear(num_outputs, num_outputs, bias=False)
-            parts = OrderedDict([("linear", linear), ("norm", norm(num_outputs))])
-            layers[f"layer{i}"] = nn.Sequential(parts)
+            parts: list[tuple[str, nn.Module]] = [("linear", linear), ("norm", norm(num_outputs))]
+            layers[f"layer{i}"] = nn.Sequential(OrderedDict(parts))
         super().__init__(layers)
         self.layers = list(layers)

@@ -78,7 +78,9 @@ def _check(
         )
     for hidden in head:
         if hidden < 1:
-            raise ValueError(f"model.head={list(head)} has a layer of {hidden} units; use 1 or more.")
+            raise ValueError(
+                f"model.head={list(head)} has a layer of {hidden} units; use 1 or more."
+            )
     if len(input_shape) != 3:
         raise ValueError(f"VGG needs images [C, H, W]; the data has inputs {list(input_shape)}.")
     channels, height, image_width = input_shape

@@ -1,4 +1,4 @@
-"""The loss and its gradient along the gradient: Santurkar et al. 2018, section 3.2, figures 4, 11."""
+"""Loss and gradient along the gradient: Santurkar et al. 2018, section 3.2, figures 4 and 11."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Landscape:
     Records, with K multiples:
         step_size [K]: eta, in units of the gradient.
         loss [K]: L(theta - eta g); the loss at theta itself is train/loss.
-        gradient_change [K]: ||grad L(theta - eta g) - grad L(theta)||, over all parameters together.
+        gradient_change [K]: ||grad L(theta - eta g) - grad L(theta)||, over all parameters.
         gradient_norm: ||g||, so that eta * gradient_norm is the distance.
         random_loss, random_gradient_change [K]: the same along a random direction of g's length
             (`random_direction`), drawn anew at every step from the step's own seed.

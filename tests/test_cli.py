@@ -1,0 +1,266 @@
+"""The command line as users meet it: runs, refusals, kill and resume, a whole reproduction."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, lines
+from PIL import Image
+
+QUIET = ["wandb.mode=disabled"]
+SMALL = [*QUIET, "model.width=0.0625", "batch_size=16", "steps=4", "probe_every=2", "test_every=2"]
+
+
+def only_run(root: Path) -> Path:
+    (path,) = root.glob("results/runs/*/*/*/run.jsonl")
+    return path.parent
+
+
+def images(root: Path, size: int = 32, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """A folder of small images: two classes that differ in brightness."""
+    for split, count in (("train", 12), ("test", 4)):
+        for label, shade in zip(classes, (60, 180), strict=True):
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (size, size), (shade + i, i, 0)).save(folder / f"{i}.png")
+    return root
+
+
+def test_a_run_on_digits_and_again(cli, tmp_path):
+    first = cli("train.py", *SMALL)
+    assert first.returncode == 0, first.stderr
+    directory = only_run(tmp_path)
+    assert first.stdout == f"{directory.relative_to(tmp_path)}: finished\n"
+    assert "step 4/4" in first.stderr  # not a terminal: lines instead of a bar
+    header, *steps, end = lines(directory)
+    assert header["header"]["config"]["steps"] == 4
+    assert header["header"]["data"]["name"] == "digits"
+    assert header["header"]["choices"]["norm"] == "batch"
+    assert header["header"]["versions"]["torch"]
+    probed = {key.split("/")[0] for key in steps[0]} - {"step"}
+    probes = {"landscape", "internal_covariate_shift", "activations"}
+    assert probed == {"train", "test"} | probes
+    assert end == {"end": {"outcome": "finished", "step": 4}}
+    before = (directory / "run.jsonl").read_bytes()
+    again = cli("train.py", *SMALL)
+    assert again.returncode == 0
+    assert "finished before; nothing to do" in again.stdout
+    assert (directory / "run.jsonl").read_bytes() == before
+
+
+def test_a_sweep_is_the_grid(cli, tmp_path):
+    done = cli("train.py", "-m", "norm=none,batch", "optimizer.lr=0.1,0.2", "seed=3", *SMALL)
+    assert done.returncode == 0, done.stderr
+    names = {path.name.split("_model")[0] for path in tmp_path.glob("results/runs/demo/custom/*")}
+    suffix = "_seed3_batch_size=16"
+    expected = {
+        f"vgg_{norm}_xavier_uniform_lr{lr}{suffix}" for norm in ("none", "batch") for lr in (0.1, 0.2)
+    }
+    assert names == expected
+    assert not list(tmp_path.glob("*.log"))
+
+
+def test_images_in_a_folder(cli, tmp_path):
+    root = images(tmp_path / "photos")
+    done = cli("train.py", "data=image_folder", f"data.root={root}", "data.augment=true", *SMALL)
+    assert done.returncode == 0, done.stderr
+    header, *steps, _ = lines(only_run(tmp_path))
+    assert header["header"]["data"]["name"] == "image_folder:photos"
+    assert steps[-1]["test/accuracy"] >= 0
+
+
+def test_wandb_mirrors_the_record(cli, tmp_path):
+    done = cli("train.py", *[word for word in SMALL if word not in QUIET])
+    assert done.returncode == 0, done.stderr
+    directory = only_run(tmp_path)
+    (mirror,) = directory.glob("wandb/offline-run-*")
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(mirror)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    for line in lines(directory)[1:-1]:
+        if "train/loss" in line:
+            assert str(line["train/loss"])[:8] in shown.stdout
+    assert "landscape/loss/max" in shown.stdout
+
+
+def test_diverged_is_an_outcome_and_not_an_error(cli, tmp_path):
+    done = cli("train.py", "norm=none", "optimizer.lr=1e6", *SMALL[:-3], "steps=50")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(": diverged\n")
+    assert "diverged before" in cli(
+        "train.py", "norm=none", "optimizer.lr=1e6", *SMALL[:-3], "steps=50"
+    ).stdout
+
+
+BAD = {
+    "optimizer.lr=0": "optimizer.lr=0 must be a number, more than 0.",
+    "optimizer.lr=-0.1": "optimizer.lr=-0.1 must be a number, more than 0.",
+    "optimizer.lr=nan": "optimizer.lr=nan must be a number, more than 0.",
+    "optimizer.lr=fast": "optimizer.lr=fast must be a number, more than 0.",
+    "optimizer.weight_decay=-1": "optimizer.weight_decay=-1 must be a number, 0 or more.",
+    "steps=0": "steps=0 must be a whole number, 1 or more.",
+    "steps=1.5": "steps=1.5 must be a whole number, 1 or more.",
+    "batch_size=0": "batch_size=0 must be a whole number, 1 or more.",
+    "batch_size=2000": "batch_size=2000 is larger than the 1500 training images of digits",
+    "seed=-1": "seed=-1 must be a whole number, 0 or more.",
+    "test_every=-1": "test_every=-1 must be a whole number, 0 or more.",
+    "probe_every=0": "probe_every=0 must be a whole number, 1 or more.",
+    "probes.landscape.every=0": "probes.landscape.every=0 must be a whole number, 1 or more.",
+    "probes.landscape.multiples=[]": "probes.landscape.multiples=[] must be positive numbers",
+    "probes.activations.layers=[layer99]": "probe layer 'layer99' is not in the model",
+    "norm=bach": "Could not find 'norm/bach'",
+    "optimizer.lrr=1": "Could not override 'optimizer.lrr'",
+    "+optimizer.lrr=1": "SGD.__init__() got an unexpected keyword argument 'lrr'",
+    "+foo=1": "foo is not a key; the keys are experiment, seed, steps,",
+    "foo=1": "Could not override 'foo'",
+    "model.width=0.001": "model.width=0.001 leaves the first stage without a channel",
+    "model.depth=12": "model.depth=12 is not a VGG; it must be one of 11, 13, 16, 19.",
+    "data.image_size=16": "needs at least 32x32 pixels; the data has 16x16.",
+    "model=deep_linear": "Use data=deep_linear.",
+    "device=tpu": "device=tpu is unknown; it must be one of auto, cpu, cuda, mps.",
+    "wandb.mode=maybe": "wandb.mode=maybe is unknown; it must be one of offline, online, disabled.",
+    "data=cifar10": "data.download=true",
+    "data=image_folder": "data.root is not set",
+    "results=file/runs": "results=file/runs cannot be written to",
+}
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_input_is_one_sentence_before_any_work(cli, tmp_path, override):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    done = cli("train.py", *QUIET, override)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if BAD[override] in line]
+    assert said, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "file"]
+
+
+def folder_faults(root: Path) -> dict[str, str]:
+    """Broken folders of images, and what the refusal says."""
+    images(root / "empty")
+    for path in (root / "empty" / "train" / "cat").iterdir():
+        path.unlink()
+    images(root / "sizes")
+    Image.new("RGB", (40, 32)).save(root / "sizes" / "train" / "dog" / "5.png")
+    images(root / "torn")
+    (root / "torn" / "test" / "cat" / "2.png").write_bytes(b"no image")
+    return {"empty": "train/cat holds no images", "sizes": "train/dog/5.png", "torn": "test/cat/2.png"}
+
+
+def test_broken_image_folders_are_refused_by_name(cli, tmp_path):
+    for name, message in folder_faults(tmp_path / "data").items():
+        root = tmp_path / "data" / name
+        done = cli("train.py", "data=image_folder", f"data.root={root}", *SMALL)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.glob("results/**/run.jsonl"))
+        assert not list(root.glob(".bnstudy*"))
+
+
+def test_another_config_in_the_same_directory_is_refused(cli, tmp_path):
+    assert cli("train.py", *SMALL).returncode == 0
+    directory = only_run(tmp_path)
+    record = directory / "run.jsonl"
+    header, *rest = record.read_text().splitlines()
+    parsed = json.loads(header)["header"]
+    parsed["config"]["optimizer"]["momentum"], parsed["fingerprint"] = 0.5, "other"
+    record.write_text("\n".join([json.dumps({"header": parsed}), *rest]) + "\n")
+    before = record.read_bytes()
+    done = cli("train.py", *SMALL)
+    assert done.returncode == 1
+    assert "holds a run of another config (optimizer.momentum: 0.5 there, 0.0 here)" in done.stderr
+    assert record.read_bytes() == before
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.5])
+def test_killed_and_run_again_is_the_uninterrupted_record(cli, tmp_path, moment):
+    words = [*SMALL, "steps=60", "save_every=7", "optimizer.momentum=0.9"]
+    assert cli("train.py", *words, "results=whole").returncode == 0
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *words, "results=killed"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("killed/*/*/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (directory,) = tmp_path.glob("killed/*/*")
+    assert "end" not in lines_so_far(directory)[-1]
+    again = cli("train.py", *words, "results=killed")
+    assert again.returncode == 0, again.stderr
+    (whole,) = tmp_path.glob("whole/*/*")
+    expected, resumed = lines(whole), lines(directory)
+    for record in (expected, resumed):
+        record[0]["header"]["config"].pop("results")
+    assert resumed == expected
+
+
+def lines_so_far(directory: Path) -> list[str]:
+    return (directory / "run.jsonl").read_text().splitlines()
+
+
+def test_help_says_how_to_start(cli):
+    for script, words in (
+        ("train.py", ["Usage: python scripts/train.py", "norm: batch, none", "scale: demo, paper"]),
+        ("reproduce.py", ["scale=demo", "--plan", "--workers"]),
+        ("figures.py", ["--scale", "figure4"]),
+    ):
+        done = cli(script, "--help")
+        assert done.returncode == 0, done.stderr
+        assert all(word in done.stdout for word in words)
+
+
+def test_reproduce_plans_runs_and_draws(cli, tmp_path):
+    small = ["model.width=0.0625", "data.held_out=1400", "batch_size=20", "steps=4", "probe_every=2"]
+    words = ["scale=demo", "seed=0", "optimizer.lr=0.1", *small, *QUIET]
+    vgg = [*words, "--experiments", "vgg", "--workers", "2"]
+    plan = cli("reproduce.py", *vgg, "--plan")
+    assert plan.returncode == 0, plan.stderr
+    assert "vgg: 2 runs at scale demo, 2 to do" in plan.stdout
+    assert "in 2 processes of one thread each" in plan.stdout
+    assert not list(tmp_path.glob("results/**/run.jsonl"))
+    done = cli("reproduce.py", *vgg)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("results/runs/demo/vgg/*/run.jsonl"))) == 2
+    for figure in ("figure1", "figure3a", "figure4", "figure11"):
+        assert f"results/figures/demo/{figure}.png" in done.stdout
+    again = cli("reproduce.py", *vgg)
+    assert "vgg: 2 runs at scale demo, 0 to do" in again.stdout
+
+
+def test_reproduce_refuses_and_reports(cli, tmp_path):
+    for words, message in (
+        (["scale=huge"], "Could not find 'scale/huge'"),
+        (["optimizer.lr=0"], "optimizer.lr=0 must be a number, more than 0."),
+        (["demo"], "'demo' is not KEY=VALUE"),
+        (["scale=small"], "data.download=true"),
+    ):
+        done = cli("reproduce.py", *words, "--experiments", "vgg")
+        assert done.returncode in (1, 2)
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("results/**/run.jsonl"))
+
+
+def test_images_given_to_reproduce_are_not_for_the_deep_linear_network(cli, tmp_path):
+    root = images(tmp_path / "photos")
+    done = cli("reproduce.py", "data=image_folder", f"data.root={root}", "batch_size=20", "--plan")
+    assert done.returncode == 0, done.stderr
+    assert "deep_linear: 8 runs" in done.stdout
+    assert "vgg: 12 runs" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(cli, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = cli("train.py", "results=locked/runs", *QUIET)
+    assert done.returncode == 1
+    assert "results=locked/runs cannot be written to (Permission denied)" in done.stderr

@@ -1,0 +1,229 @@
+"""Reading runs back, and the reductions over them, by hand-made records."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import made_up
+import numpy as np
+import pytest
+
+from bnstudy import results
+from bnstudy.results import Run
+
+HEADER = made_up.make_header("vgg", "batch", 0.1, seed=3)
+
+
+def record(directory: Path, lines: list[made_up.Line], **changes: str) -> Run:
+    """A run with these lines, written and read back."""
+    return results.load_run(made_up.write_record(directory, HEADER, lines, **changes))
+
+
+def variant(directory: Path, norm: str, seed: int, **config: object) -> Run:
+    """A run that says nothing but its config, changed here and there."""
+    header = made_up.make_header("deep_linear", norm, 1e-6, seed)
+    header["config"] |= config
+    return results.load_run(made_up.write_record(directory, header, [{"step": 0}]))
+
+
+def test_a_run_says_what_it_is(tmp_path: Path) -> None:
+    run = record(tmp_path / "a", [{"step": 0, "train/loss": 2.0}])
+    assert (run.experiment, run.scale, run.norm, run.lr, run.seed) == ("vgg", "demo", "batch", 0.1, 3)
+    assert (run.batch_size, run.layers[-1], run.outcome) == (64, "layer14", "finished")
+    assert run.choices["init"] == "xavier_uniform"
+    assert run.directory == tmp_path / "a"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "model", "label"),
+    [
+        ("vgg", {"width": 0.125}, "VGG-16, width 1/8, on digits; batch 64; scale demo"),
+        ("vgg", {"width": 1.0}, "VGG-16 on digits; batch 64; scale demo"),
+        ("deep_linear", {}, "25-layer deep linear network; batch 1000; scale demo"),
+    ],
+)
+def test_label(tmp_path: Path, experiment: str, model: made_up.Line, label: str) -> None:
+    header = made_up.make_header(experiment, "batch", 0.1, 0)
+    header["config"]["model"] |= model
+    assert results.load_run(made_up.write_record(tmp_path, header, [{"step": 0}])).label == label
+
+
+def test_a_metric_is_the_steps_that_have_it_and_their_values(tmp_path: Path) -> None:
+    lines = [
+        {"step": 0, "train/loss": 2.0, "landscape/loss": [1.0, 2.0]},
+        {"step": 1, "train/loss": math.nan},
+        {"step": 2, "train/loss": -math.inf, "landscape/loss": [math.inf, 3.0]},
+    ]
+    run = record(tmp_path, lines)
+    steps, values = run["train/loss"]
+    np.testing.assert_array_equal(steps, [0, 1, 2])
+    np.testing.assert_array_equal(values, [2.0, np.nan, -np.inf])
+    steps, values = run["landscape/loss"]
+    np.testing.assert_array_equal(steps, [0, 2])
+    np.testing.assert_array_equal(values, [[1.0, 2.0], [np.inf, 3.0]])
+    assert (steps.dtype, values.dtype) == (np.int64, np.float64)
+    assert run.keys() == ["train/loss", "landscape/loss"]
+    assert "train/loss" in run
+    assert "test/loss" not in run
+
+
+def test_an_absent_metric_is_a_key_error_that_names_the_nearest(tmp_path: Path) -> None:
+    run = record(tmp_path, [{"step": 0, "time": 0.0, "train/loss": 2.0, "landscape/loss": [1.0]}])
+    with pytest.raises(KeyError, match="no trian/loss; nearest: train/loss"):
+        run["trian/loss"]
+
+
+@pytest.mark.parametrize("outcome", ["finished", "diverged", "interrupted"])
+def test_outcome(tmp_path: Path, outcome: str) -> None:
+    assert record(tmp_path, [{"step": 0, "train/loss": 2.0}], outcome=outcome).outcome == outcome
+
+
+@pytest.mark.parametrize("torn", ['{"step": 1, "train/lo', '{"end": {"outc', "\x00\x00", '{"a": "é'])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: str) -> None:
+    run = record(tmp_path, [{"step": 0, "train/loss": 2.0}], outcome="interrupted", torn=torn)
+    assert run.outcome == "interrupted"
+    assert run["train/loss"][0].tolist() == [0]
+
+
+def test_a_last_line_torn_within_a_letter_is_left_out(tmp_path: Path) -> None:
+    made_up.write_record(tmp_path, HEADER, [{"step": 0, "train/loss": 2.0}], "interrupted")
+    with (tmp_path / "run.jsonl").open("ab") as file:
+        file.write('{"a": "é'.encode()[:-1])
+    assert results.load_run(tmp_path).keys() == ["train/loss"]
+
+
+def test_any_other_broken_line_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    made_up.write_record(tmp_path, HEADER, [{"step": 0, "train/loss": 2.0}])
+    path = tmp_path / "run.jsonl"
+    path.write_text(path.read_text().replace('{"step": 0', '{"step" 0'))
+    with pytest.raises(ValueError, match=r"run\.jsonl: line 2 is broken"):
+        results.load_run(tmp_path)
+
+
+@pytest.mark.parametrize("first", ["", "{", "[]", "3", '{"step": 0}', '{"header": 3}'])
+def test_a_broken_header_is_an_error_that_names_the_file(tmp_path: Path, first: str) -> None:
+    (tmp_path / "run.jsonl").write_text(first + '\n{"step": 0}\n')
+    with pytest.raises(ValueError, match=r"run\.jsonl: the first line is no header"):
+        results.load_run(tmp_path)
+
+
+def test_a_header_that_lacks_something_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl").write_text('{"header": {"experiment": "vgg", "scale": "demo"}}\n')
+    with pytest.raises(ValueError, match=r"run\.jsonl: the header lacks choices, config, data, layers"):
+        results.load_run(tmp_path)
+
+
+def test_load_runs_reads_all_of_an_experiment_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        made_up.write_record(tmp_path / "vgg" / name, HEADER, [{"step": 0}])
+    made_up.write_record(tmp_path / "vgg" / "c", HEADER, [{"step": 0}], outcome="interrupted")
+    made_up.write_record(tmp_path / "deep_linear" / "d", HEADER, [{"step": 0}])
+    (tmp_path / "vgg" / "not a run").mkdir()
+    (tmp_path / "vgg" / "starting").mkdir()
+    (tmp_path / "vgg" / "starting" / "run.jsonl").touch()
+    runs = results.load_runs("vgg", tmp_path)
+    assert [run.directory.name for run in runs] == ["a", "b", "c"]
+    assert results.load_runs("resnet", tmp_path) == []
+
+
+def test_load_runs_refuses_a_broken_record(tmp_path: Path) -> None:
+    (tmp_path / "vgg" / "a").mkdir(parents=True)
+    (tmp_path / "vgg" / "a" / "run.jsonl").write_text('{"head')
+    with pytest.raises(ValueError, match=r"a.run\.jsonl"):
+        results.load_runs("vgg", tmp_path)
+
+
+def test_a_long_record_loads_quickly(tmp_path: Path) -> None:
+    probes = {f"activations/histogram/layer{i}": [[123] * 40] * 4 for i in range(16)}
+    lines = [
+        {"step": step, "time": 0.1 * step, "train/loss": 1.234567, "train/accuracy": 0.9}
+        | (probes if step % 100 == 0 else {})
+        for step in range(15_000)
+    ]
+    made_up.write_record(tmp_path, HEADER, lines)
+    start = time.process_time()
+    run = results.load_run(tmp_path)
+    assert run["activations/histogram/layer3"][1].shape == (150, 4, 40)
+    assert time.process_time() - start < 2
+
+
+def test_comparable_runs_differ_in_norm_lr_and_seed_only(tmp_path: Path) -> None:
+    made_up.write_runs(tmp_path, seeds=(0, 1))
+    grid = results.load_runs("deep_linear", tmp_path)
+    assert results.comparable(grid) == grid
+    other = variant(tmp_path / "other", "batch", 0, steps=7)
+    assert results.comparable([other, *grid]) == grid
+    elsewhere = variant(tmp_path / "elsewhere", "batch", 0, results="elsewhere", device="cuda")
+    assert results.comparable([*grid, elsewhere]) == [*grid, elsewhere]
+
+
+def test_comparable_runs_of_an_arm_have_one_config_of_its_norm(tmp_path: Path) -> None:
+    usual = [variant(tmp_path / str(seed), "batch", seed) for seed in (0, 1)]
+    unusual = variant(tmp_path / "eps", "batch", 0, norm={"_target_": "batch", "eps": 0.1})
+    plain = variant(tmp_path / "plain", "none", 0)
+    assert results.comparable([unusual, plain, *usual]) == [plain, *usual]
+    assert results.comparable([]) == []
+
+
+def test_align_takes_the_steps_that_all_runs_still_going_have() -> None:
+    whole = np.array([0, 10, 20, 30]), np.array([1.0, 2.0, 3.0, 4.0])
+    ended = np.array([0, 10, 15]), np.array([5.0, 6.0, 7.0])
+    steps, values = results.align([whole, ended])
+    np.testing.assert_array_equal(steps, [0, 10, 20, 30])
+    np.testing.assert_array_equal(values, [[1, 2, 3, 4], [5, 6, np.nan, np.nan]])
+
+
+def test_average_leaves_nan_out_and_keeps_infinity() -> None:
+    values = np.array([[1.0, np.nan, np.nan, np.inf], [3.0, 5.0, np.nan, 2.0]])
+    np.testing.assert_array_equal(results.average(values), [2.0, 5.0, np.nan, np.inf])
+
+
+def test_average_is_geometric_on_a_log_axis() -> None:
+    values = np.array([[1.0, np.nan, 0.0], [100.0, 5.0, 2.0]])
+    np.testing.assert_allclose(results.average(values, log=True), [10.0, 5.0, 0.0])
+
+
+def test_edges_are_the_range_over_step_sizes(tmp_path: Path) -> None:
+    losses = [[3.0, 1.0, 2.0], [math.inf, 1.0, 2.0], [math.nan, 4.0, 5.0], [math.nan] * 3]
+    run = record(tmp_path, [{"step": i, "landscape/loss": row} for i, row in enumerate(losses)])
+    steps, low, high = results.edges(run, "landscape/loss")
+    np.testing.assert_array_equal(steps, [0, 1, 2, 3])
+    np.testing.assert_array_equal(low, [1.0, 1.0, 4.0, np.nan])
+    np.testing.assert_array_equal(high, [3.0, np.inf, np.inf, np.inf])
+
+
+def landscape_of(changes: list[float], length: float) -> made_up.Line:
+    """What the landscape probe records that effective beta needs, at step sizes 0.05 and 0.2."""
+    keys = ("step_size", "gradient_change", "gradient_norm")
+    values = ([0.05, 0.2], changes, length)
+    return {f"landscape/{key}": value for key, value in zip(keys, values, strict=True)}
+
+
+def test_effective_beta_of_a_quadratic_is_its_curvature_along_the_gradient(tmp_path: Path) -> None:
+    # L = (x^2 + 3 y^2) / 2 at (1, 1): g = (1, 3), H g = (1, 9), beta = ||H g|| / ||g||.
+    change = math.hypot(1, 9)
+    lines = [{"step": 0} | landscape_of([0.05 * change, 0.2 * change], math.hypot(1, 3))]
+    steps, beta = results.effective_beta(record(tmp_path, lines))
+    assert steps.tolist() == [0]
+    np.testing.assert_allclose(beta, [math.sqrt(82 / 10)])
+
+
+def test_effective_beta_is_the_largest_over_the_step_sizes(tmp_path: Path) -> None:
+    changes = [[0.1, 1.2], [0.4, 0.1], [1.0, math.nan], [0.0, 0.0]]
+    lengths = [1.0, 1.0, 1.0, 0.0]
+    rows = zip(changes, lengths, strict=True)
+    lines = [{"step": i} | landscape_of(*row) for i, row in enumerate(rows)]
+    np.testing.assert_allclose(
+        results.effective_beta(record(tmp_path, lines))[1], [6.0, 8.0, np.inf, np.nan]
+    )
+
+
+def test_the_made_up_runs_are_strict_json(tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    made_up.write_runs(tmp_path, seeds=(1,))
+    for path in tmp_path.glob("*/*/run.jsonl"):
+        for line in path.read_text().splitlines():
+            json.loads(line, parse_constant=refuse)
