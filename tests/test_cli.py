@@ -60,7 +60,9 @@ def test_a_sweep_is_the_grid(cli, tmp_path):
     names = {path.name.split("_model")[0] for path in tmp_path.glob("results/runs/demo/custom/*")}
     suffix = "_seed3_batch_size=16"
     expected = {
-        f"vgg_{norm}_xavier_uniform_lr{lr}{suffix}" for norm in ("none", "batch") for lr in (0.1, 0.2)
+        f"vgg_{norm}_xavier_uniform_lr{lr}{suffix}"
+        for norm in ("none", "batch")
+        for lr in (0.1, 0.2)
     }
     assert names == expected
     assert not list(tmp_path.glob("*.log"))
@@ -80,7 +82,13 @@ def test_wandb_mirrors_the_record(cli, tmp_path):
     assert done.returncode == 0, done.stderr
     directory = only_run(tmp_path)
     (mirror,) = directory.glob("wandb/offline-run-*")
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(mirror)]
+    command = [
+        str(Path(sys.executable).with_name("wandb")),
+        "leet",
+        "inspect",
+        "--json",
+        str(mirror),
+    ]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert shown.returncode == 0, shown.stderr
     for line in lines(directory)[1:-1]:
@@ -93,9 +101,10 @@ def test_diverged_is_an_outcome_and_not_an_error(cli, tmp_path):
     done = cli("train.py", "norm=none", "optimizer.lr=1e6", *SMALL[:-3], "steps=50")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(": diverged\n")
-    assert "diverged before" in cli(
-        "train.py", "norm=none", "optimizer.lr=1e6", *SMALL[:-3], "steps=50"
-    ).stdout
+    assert (
+        "diverged before"
+        in cli("train.py", "norm=none", "optimizer.lr=1e6", *SMALL[:-3], "steps=50").stdout
+    )
 
 
 BAD = {
@@ -151,7 +160,7 @@ def folder_faults(root: Path) -> dict[str, str]:
     Image.new("RGB", (40, 32)).save(root / "sizes" / "train" / "dog" / "5.png")
     images(root / "torn")
     (root / "torn" / "test" / "cat" / "2.png").write_bytes(b"no image")
-    return {"empty": "train/cat holds no images", "sizes": "train/dog/5.png", "torn": "test/cat/2.png"}
+    return {"empty": "train/cat is empty", "sizes": "train/dog/5.png", "torn": "test/cat/2.png"}
 
 
 def test_broken_image_folders_are_refused_by_name(cli, tmp_path):
@@ -219,7 +228,13 @@ def test_help_says_how_to_start(cli):
 
 
 def test_reproduce_plans_runs_and_draws(cli, tmp_path):
-    small = ["model.width=0.0625", "data.held_out=1400", "batch_size=20", "steps=4", "probe_every=2"]
+    small = [
+        "model.width=0.0625",
+        "data.held_out=1400",
+        "batch_size=20",
+        "steps=4",
+        "probe_every=2",
+    ]
     words = ["scale=demo", "seed=0", "optimizer.lr=0.1", *small, *QUIET]
     vgg = [*words, "--experiments", "vgg", "--workers", "2"]
     plan = cli("reproduce.py", *vgg, "--plan")

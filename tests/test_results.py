@@ -20,16 +20,22 @@ def record(directory: Path, lines: list[made_up.Line], **changes: str) -> Run:
     return results.load_run(made_up.write_record(directory, HEADER, lines, **changes))
 
 
-def variant(directory: Path, norm: str, seed: int, **config: object) -> Run:
+def variant(directory: Path, arm: str, seed: int, **config: object) -> Run:
     """A run that says nothing but its config, changed here and there."""
-    header = made_up.make_header("deep_linear", norm, 1e-6, seed)
+    header = made_up.make_header("deep_linear", arm, 1e-6, seed)
     header["config"] |= config
     return results.load_run(made_up.write_record(directory, header, [{"step": 0}]))
 
 
 def test_a_run_says_what_it_is(tmp_path: Path) -> None:
     run = record(tmp_path / "a", [{"step": 0, "train/loss": 2.0}])
-    assert (run.experiment, run.scale, run.norm, run.lr, run.seed) == ("vgg", "demo", "batch", 0.1, 3)
+    assert (run.experiment, run.scale, run.norm, run.lr, run.seed) == (
+        "vgg",
+        "demo",
+        "batch",
+        0.1,
+        3,
+    )
     assert (run.batch_size, run.layers[-1], run.outcome) == (64, "layer14", "finished")
     assert run.choices["init"] == "xavier_uniform"
     assert run.directory == tmp_path / "a"
@@ -79,7 +85,9 @@ def test_outcome(tmp_path: Path, outcome: str) -> None:
     assert record(tmp_path, [{"step": 0, "train/loss": 2.0}], outcome=outcome).outcome == outcome
 
 
-@pytest.mark.parametrize("torn", ['{"step": 1, "train/lo', '{"end": {"outc', "\x00\x00", '{"a": "é'])
+@pytest.mark.parametrize(
+    "torn", ['{"step": 1, "train/lo', '{"end": {"outc', "\x00\x00", '{"a": "é']
+)
 def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: str) -> None:
     run = record(tmp_path, [{"step": 0, "train/loss": 2.0}], outcome="interrupted", torn=torn)
     assert run.outcome == "interrupted"
@@ -110,7 +118,9 @@ def test_a_broken_header_is_an_error_that_names_the_file(tmp_path: Path, first: 
 
 def test_a_header_that_lacks_something_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "run.jsonl").write_text('{"header": {"experiment": "vgg", "scale": "demo"}}\n')
-    with pytest.raises(ValueError, match=r"run\.jsonl: the header lacks choices, config, data, layers"):
+    with pytest.raises(
+        ValueError, match=r"run\.jsonl: the header lacks choices, config, data, layers"
+    ):
         results.load_run(tmp_path)
 
 

@@ -1,0 +1,29 @@
+"""The paper's figures, redrawn from runs: one module each, with EXPERIMENTS and draw(runs).
+
+A new figure is a new file in this folder; nothing else has to know of it.
+"""
+
+import pkgutil
+import re
+from importlib import import_module
+from types import ModuleType
+
+
+def discover() -> dict[str, ModuleType]:
+    """Every figure by name, figure4 before figure10: the modules with EXPERIMENTS and draw."""
+    names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=_natural)
+    modules = {name: import_module(f"{__name__}.{name}") for name in names}
+    return {
+        name: module
+        for name, module in modules.items()
+        if hasattr(module, "EXPERIMENTS") and hasattr(module, "draw")
+    }
+
+
+def title(figure: ModuleType) -> str:
+    """The first line of the docstring of a figure's module."""
+    return (figure.__doc__ or "").strip().split("\n")[0]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(digits or 0), letters) for digits, letters in re.findall(r"(\d*)(\D*)", name)]

@@ -1,0 +1,68 @@
+"""Training VGG with and without BatchNorm
+
+Santurkar et al. 2018, figure 1. The paper shows (a) the training accuracy of a mini-batch every 100
+steps, (b) the test accuracy, at learning rates 0.1 and 0.5, and (c) histograms of the activations
+of layers #3 and #11 over training. Ours: (a) is a running mean of the mini-batch accuracies over
+1/150 of the run; (c) is at learning rate 0.1 and pools the recorded units of one run on one grid.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnstudy.figures import panels, style
+from bnstudy.results import Run, Series
+
+EXPERIMENTS = ("vgg",)
+LINES = {"0.1": "-", "0.5": (0, (5, 1.5))}  # by learning rate
+LAYERS = (3, 11)
+CONVOLUTIONS = 13
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Training accuracy, test accuracy and activations over training."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 5.8), layout="constrained")
+        grid = figure.add_gridspec(2, 4)
+        train = figure.add_subplot(grid[0, :2])
+        test = figure.add_subplot(grid[0, 2:])
+        accuracy(train, chosen, "train/accuracy", "fig1a_train_acc")
+        accuracy(test, chosen, "test/accuracy", "fig1b_test_acc")
+        train.set(title="(a) training", ylabel="training accuracy (%)")
+        test.set(title="(b) test", ylabel="test accuracy (%)")
+        panels.legend(figure, [train, test])
+        for i, layer in enumerate(LAYERS):
+            for j, norm in enumerate(panels.PAIR):
+                axes = figure.add_subplot(grid[1, 2 * i + j])
+                title = "" if i or j else "(c) "
+                panels.ridges_of(axes, chosen, norm, 0.1, layer, CONVOLUTIONS, title)
+                axes.set_ylabel("" if i or j else "step")
+        window = panels.window(chosen[0])
+        running = f"(a): running mean over {window} steps." if window > 1 else ""
+        notes = (running, panels.seeds_note(chosen), "(c): lr\u00a00.1.", panels.RIDGES_NOTE)
+        panels.finish(figure, runs, chosen, *notes)
+    return figure
+
+
+def accuracy(axes: Axes, runs: Sequence[Run], key: str, curves: str) -> None:
+    """Accuracy in percent over steps, one curve per arm and learning rate, and chance level."""
+
+    def percent(run: Run) -> Series:
+        if key == "train/accuracy":
+            return panels.smooth(run, key, 100)
+        steps, values = run[key]
+        return steps, 100 * values
+
+    for cell in panels.cells(axes, runs, [float(lr) for lr in LINES], key):
+        lr = style.number(cell[0].lr)
+        label = panels.describe(cell, lr=True)
+        panels.curve(axes, cell, percent, linestyle=LINES[lr], label=label)
+        panels.paper(axes, cell, curves, f"_lr{lr}")
+    classes = CLASSES.get(runs[0].header["data"]["name"])
+    if classes:
+        axes.axhline(100 / classes, color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
+    panels.step_axis(axes, runs)
+    axes.set_ylim(-3, 103)

@@ -1,0 +1,45 @@
+"""Internal covariate shift in VGG
+
+Santurkar et al. 2018, figure 3a. G is the gradient of a layer, G' the same after the layers below
+it made their update (definition 2.1). The paper shows training accuracy, ||G - G'|| and the cosine
+of the angle between G and G' for layers #5 and #10, at learning rates 0.1 and 0.01. Ours is the
+same over seeds; the training accuracy is a running mean over 1/150 of the run.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from bnstudy.figures import panels, style
+from bnstudy.results import Run, Series
+
+EXPERIMENTS = ("vgg",)
+LRS = (0.1, 0.01)
+LAYERS = (5, 10)
+CONVOLUTIONS = 13
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Training accuracy and internal covariate shift over training, one row per learning rate."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
+        left = panels.internal_covariate_shift(figure, chosen, LRS, LAYERS, CONVOLUTIONS)
+        for axes, lr in zip(left, LRS, strict=True):
+            for cell in panels.cells(axes, chosen, [lr], "train/accuracy"):
+                panels.curve(axes, cell, accuracy, label=panels.describe(cell, lr=True))
+                panels.paper(axes, cell, f"fig3a_train_acc_lr{lr:g}")
+            panels.step_axis(axes, chosen)
+            axes.set(title=f"lr {lr:g}", ylabel="training accuracy (%)", ylim=(-3, 103))
+        panels.legend(figure, left)
+        window = panels.window(chosen[0])
+        running = f"Accuracy: running mean over {window} steps." if window > 1 else ""
+        shown = [run for lr in LRS for run in panels.at_lr(chosen, lr)]
+        notes = (panels.SHIFT_NOTE, running, panels.seeds_note(shown))
+        panels.finish(figure, runs, chosen, *notes, shown=shown)
+    return figure
+
+
+def accuracy(run: Run) -> Series:
+    """Training accuracy in percent, a running mean."""
+    return panels.smooth(run, "train/accuracy", 100)

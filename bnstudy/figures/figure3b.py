@@ -1,0 +1,44 @@
+"""Internal covariate shift in the deep linear network
+
+Santurkar et al. 2018, figure 3b. The paper shows the training loss and, for layers #9 and #17,
+||G - G'|| and the cosine of the angle between G and G' (definition 2.1), at learning rates 1e-6 and
+1e-7. Ours is the same over seeds; means on logarithmic axes are geometric.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from bnstudy.figures import panels, style
+from bnstudy.results import Run, Series
+
+EXPERIMENTS = ("deep_linear",)
+LRS = (1e-6, 1e-7)
+LAYERS = (9, 17)
+DEPTH = 25
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Training loss and internal covariate shift over training, one row per learning rate."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
+        left = panels.internal_covariate_shift(figure, chosen, LRS, LAYERS, DEPTH)
+        for axes, lr in zip(left, LRS, strict=True):
+            name = style.number(lr)
+            for cell in panels.cells(axes, chosen, [lr], "train/loss"):
+                panels.curve(axes, cell, loss, log=True, label=panels.describe(cell, lr=True))
+                panels.paper(axes, cell, f"fig3b_dln_loss_lr{name}")
+            panels.step_axis(axes, chosen)
+            axes.set(title=f"lr {name}", ylabel="training loss")
+        panels.legend(figure, left)
+        shown = [run for lr in LRS for run in panels.at_lr(chosen, lr)]
+        panels.finish(
+            figure, runs, chosen, panels.SHIFT_NOTE, panels.seeds_note(shown), shown=shown
+        )
+    return figure
+
+
+def loss(run: Run) -> Series:
+    """The training loss, thinned."""
+    return panels.thin(run, "train/loss")

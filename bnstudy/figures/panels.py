@@ -1,0 +1,596 @@
+"""What figures are made of: small functions that draw runs into axes."""
+
+import json
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from bnstudy.figures import style
+from bnstudy.results import (
+    Run,
+    Series,
+    Steps,
+    Values,
+    align,
+    average,
+    comparable,
+    edges,
+    effective_beta,
+)
+
+Read = Callable[[Run], Series]
+Cell = list[Run]  # the runs of one arm at one lr, which differ in the seed only: never empty
+
+PAIR = ("none", "batch")  # the two arms of most figures
+SHIFT = "internal_covariate_shift/"
+
+# What is said below the figures.
+SHIFT_NOTE = "G: a layer's gradient; G′: after the layers below it made their update, same batch."
+RIDGES_NOTE = (
+    "Histograms: after the norm, before the activation function; the recorded units of one run "
+    "pooled on one grid, first step at the back, each ridge scaled to its own height."
+)
+
+
+# Which runs, which layers
+
+
+def choose(runs: Sequence[Run], experiments: Sequence[str]) -> list[Run]:
+    """The runs a figure may draw: of each experiment those that differ in norm, lr and seed only.
+
+    Raises ValueError, with the command that makes some, if there are none.
+    """
+    chosen = [comparable([r for r in runs if r.experiment == name]) for name in experiments]
+    if not any(chosen):
+        commands = " or ".join(f"python scripts/train.py -m experiment={e}" for e in experiments)
+        raise ValueError(f"There are no runs of {' or '.join(experiments)}; make some: {commands}")
+    return [run for group in chosen for run in group]
+
+
+def cells(
+    axes: Axes, runs: Sequence[Run], lrs: Sequence[float], key: str, norms: Sequence[str] = PAIR
+) -> list[Cell]:
+    """The runs that recorded `key`, by lr and norm; a text in the panel says what is missing."""
+    found: list[Cell] = []
+    missing: list[str] = []
+    for lr in lrs:
+        at_lr = [[r for r in runs if r.norm == n and math.isclose(r.lr, lr)] for n in norms]
+        found += [[run for run in cell if key in run] for cell in at_lr]
+        names = [style.ARMS[n].name for n, cell in zip(norms, at_lr, strict=True) if not cell]
+        if names:
+            which = "" if len(names) == len(norms) else " or ".join(names) + " "
+            missing.append(f"no {which}runs at lr {style.number(lr)}")
+    found = [cell for cell in found if cell]
+    if not found and not missing:
+        missing = [f"{key.rsplit('/layer')[0]}\nwas not recorded"]
+    if missing:
+        write(axes, "\n".join(missing), middle=not found)
+    return found
+
+
+def at_lr(runs: Sequence[Run], lr: float) -> list[Run]:
+    """The runs at one learning rate."""
+    return [run for run in runs if math.isclose(run.lr, lr)]
+
+
+def lowest_seeds(runs: Sequence[Run]) -> list[Run]:
+    """Of each arm the run with the lowest seed, for what shows one run only."""
+    return list({run.norm: run for run in sorted(runs, key=lambda run: -run.seed)}.values())
+
+
+def find_layer(run: Run, number: int, of: int, kind: str) -> tuple[str, str] | None:
+    """The layer that stands for layer `number` of the paper's `of`, and what to call it.
+
+    In a shallower network the layer at the same relative depth; among the layers that have `kind`
+    recorded the nearest, None if there is none. A VGG's linear layers do not count.
+    """
+    head = run.config.get("model", {}).get("head")
+    depth = len(run.layers) - (0 if head is None else len(head) + 1)
+    wanted = number if depth >= of else max(1, round(number * depth / of))
+    recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
+    if not recorded:
+        return None
+    index = min(recorded, key=lambda i: abs(i - wanted))
+    title = f"layer {index}" + ("" if index == number else f" (paper: {number})")
+    return run.layers[index - 1], title
+
+
+# Reductions of one run
+
+
+def window(run: Run) -> int:
+    """How many steps `smooth` averages: 1/150 of the run, an odd number."""
+    return 2 * (run.config["steps"] // 300) + 1
+
+
+def smooth(run: Run, key: str, factor: float = 1.0) -> Series:
+    """A running mean over `window` steps, times `factor`, at every half window.
+
+    The window shrinks towards both ends, so that the first and the last value are themselves.
+    Values that are not finite are left out; NaN where the window holds no other.
+    """
+    steps, values = run[key]
+    half = window(run) // 2
+    index = _every(len(steps), max(1, half))
+    reach = np.minimum(half, np.minimum(index, len(steps) - 1 - index))
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    total = sums[index + reach + 1] - sums[index - reach]
+    count = counts[index + reach + 1] - counts[index - reach]
+    means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return steps[index], factor * means
+
+
+def thin(run: Run, key: str) -> Series:
+    """Every so many-th record of a metric, about 500 in all, the first and the last among them."""
+    steps, values = run[key]
+    index = _every(len(steps), max(1, run.config["steps"] // 500))
+    return steps[index], values[index]
+
+
+def _every(length: int, stride: int) -> NDArray[np.int64]:
+    return np.unique(np.append(np.arange(0, length, stride), length - 1))
+
+
+def rebin(counts: Values, ranges: Values, grid: Values) -> Values:
+    """Histograms of several units on one grid, added up: [U, bins], [U, 2], [G + 1] to [G].
+
+    Values are taken to be spread evenly over their bin. Units whose range is not finite are left
+    out; what lies outside of the grid is lost.
+    """
+    total = np.zeros(len(grid) - 1)
+    for unit, (low, high) in zip(counts, ranges, strict=True):
+        if np.isfinite([low, high]).all():
+            # The range of a unit that is constant has no width.
+            high = max(high, low + 1e-6 * (grid[1] - grid[0]))
+            bounds = np.linspace(low, high, len(unit) + 1)
+            total += np.diff(np.interp(grid, bounds, np.concatenate([[0.0], np.cumsum(unit)])))
+    return total
+
+
+def ridge(counts: Values) -> Values:
+    """The height of a histogram as a ridge, from 0 to about 1.
+
+    Measured by the fifth highest cell and cut a little above: a unit that is constant puts all its
+    counts into a cell or two, and its spike would flatten what the other units do.
+    """
+    peak = np.sort(counts)[-5] or counts.max()
+    return np.minimum(counts / peak, 1.3) if peak > 0 else counts
+
+
+# Curves and bands
+
+
+def curve(
+    axes: Axes,
+    cell: Cell,
+    read: Read,
+    log: bool = False,
+    linestyle: Any = "-",
+    label: str | None = None,
+) -> None:
+    """One arm: the mean over seeds (geometric if `log`), and from the smallest to the largest.
+
+    A cross where a run diverged, a triangle at the top where the mean is not finite. `label` is
+    what the legend says, by default `describe`.
+    """
+    series = [read(run) for run in cell]
+    steps, values = align(series)
+    _line(axes, cell, steps, average(values, log), log, linestyle, 1.4, label)
+    if len(cell) > 1:
+        low = drawable(np.fmin.reduce(values, axis=0), log)
+        high = drawable(np.fmax.reduce(values, axis=0), log)
+        axes.fill_between(steps, low, high, color=_arm(cell).colour, alpha=0.2, linewidth=0)
+    _mark_diverged(axes, cell, series, log)
+
+
+def band(axes: Axes, cell: Cell, key: str, log: bool) -> None:
+    """One arm: per run the range over the step sizes; its two edges averaged over seeds."""
+    ranges = [edges(run, key) for run in cell]
+    highs = [(steps, high) for steps, _, high in ranges]
+    steps, all_low = align([(steps, low) for steps, low, _ in ranges])
+    _, all_high = align(highs)
+    low, high = average(all_low, log), average(all_high, log)
+    bottom, top, colour = drawable(low, log), drawable(high, log), _arm(cell).colour
+    axes.fill_between(steps, bottom, top, color=colour, alpha=0.3, linewidth=0)
+    axes.plot(steps, bottom, color=colour, linewidth=0.8)
+    _line(axes, cell, steps, high, log, "-", 0.8, None)
+    _mark_diverged(axes, cell, highs, log)
+
+
+def drawable(values: Values, log: bool) -> Values:
+    """The values with NaN, a gap, for what the axis cannot show."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
+
+
+def describe(cell: Cell, lr: bool = False) -> str:
+    """The legend of a cell: its arm, its `lr`, n, and how many of its runs did not finish."""
+    name = _arm(cell).name + (f", lr {style.number(cell[0].lr)}" if lr else "")
+    text = f"n = {len(cell)}"
+    for outcome in ("diverged", "interrupted"):
+        count = sum(run.outcome == outcome for run in cell)
+        text += f", {count} {outcome}" if count else ""
+    return f"{name} ({text})"
+
+
+def _arm(cell: Cell) -> style.Arm:
+    return style.ARMS[cell[0].norm]
+
+
+def _line(
+    axes: Axes,
+    cell: Cell,
+    steps: Steps,
+    values: Values,
+    log: bool,
+    linestyle: Any,
+    linewidth: float,
+    label: str | None,
+) -> None:
+    if log:
+        log_axis(axes)
+    arm = _arm(cell)
+    # A few markers per curve, at other places for every arm: in grey, colours are not enough.
+    spacing = max(1, len(steps) // 6)
+    offset = list(style.ARMS).index(cell[0].norm) * spacing // 2 % spacing
+    axes.plot(
+        steps,
+        drawable(values, log),
+        color=arm.colour,
+        linestyle=linestyle,
+        linewidth=linewidth,
+        marker=arm.marker,
+        markersize=3.2,
+        markevery=(offset, spacing),
+        label=label or describe(cell),
+    )
+    infinite = steps[np.isinf(values)]
+    if len(infinite):
+        look = {"marker": "^", "linestyle": "", "markersize": 4}
+        place = {"transform": axes.get_xaxis_transform(), "color": arm.colour, "clip_on": False}
+        axes.plot(infinite, np.ones(len(infinite)), **place, **look)
+        _explain(axes, "not finite", **look)
+
+
+def _mark_diverged(axes: Axes, cell: Cell, series: Sequence[Series], log: bool) -> None:
+    look = {"marker": "x", "linestyle": "", "markersize": 6, "markeredgewidth": 1.6}
+    for run, (steps, values) in zip(cell, series, strict=True):
+        shown = np.flatnonzero(np.isfinite(drawable(values, log)))
+        if run.outcome == "diverged" and len(shown):
+            last = shown[-1]
+            axes.plot(steps[last], values[last], color=_arm(cell).colour, **look)
+            _explain(axes, "end of a diverged run", **look)
+
+
+def _explain(axes: Axes, label: str, **look: Any) -> None:
+    """An entry of the legend, once and in grey, for what all arms share."""
+    if label not in axes.get_legend_handles_labels()[1]:
+        axes.add_line(Line2D([], [], color=style.GREY, label=label, **look))
+
+
+# Axes
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic y axis, with plain numbers where it spans less than two decades."""
+
+    def tick(value: float, _: int) -> str:
+        low, high = sorted(axes.get_ylim())
+        exponent = math.floor(math.log10(value) + 1e-9)
+        leading = round(value / 10**exponent)
+        if high > 100 * low:
+            return f"$10^{{{exponent}}}$" if leading == 1 else ""
+        wanted = (1, 3) if high > 10 * low else (1, 2, 3, 5)
+        return style.number(value) if leading in wanted else ""
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
+    axes.yaxis.set_minor_formatter(FuncFormatter(tick))
+
+
+def step_axis(axes: Axes, runs: Sequence[Run]) -> None:
+    """The x axis of a curve over training: from step 0 to the last, whatever was recorded."""
+    last = max(run.config["steps"] for run in runs)
+    axes.set(xlabel="step", xlim=(-0.02 * last, 1.02 * last))
+
+
+def reference_lines(axes: Axes, runs: Sequence[Run]) -> None:
+    """Where effective beta sits when it says nothing of the network: 1 / eta_min and 2 / lr.
+
+    1 / eta_min: the gradient changed completely within the smallest step. 2 / lr: the edge of
+    stability. One line where they coincide, as with the paper's step sizes for VGG.
+    """
+    smallest = min(float(run["landscape/step_size"][1].min()) for run in runs)
+    levels = {"1/η$_{min}$": 1 / smallest, "2/lr": 2 / runs[0].lr}
+    if math.isclose(*levels.values(), rel_tol=0.01):
+        levels = {"1/η$_{min}$\n= 2/lr": 2 / runs[0].lr}
+    for text, level in levels.items():
+        axes.axhline(level, color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
+        # Beside the panel, because inside the curves run along the lines.
+        label, place = f"{text}\n= {style.number(level)}", axes.get_yaxis_transform()
+        look: dict[str, Any] = {"va": "center", "color": style.GREY, "fontsize": style.SMALL}
+        axes.text(1.02, level, label, transform=place, **look)
+
+
+# Histograms over training
+
+
+def ridges(axes: Axes, run: Run, layer: str) -> None:
+    """Histograms of a layer's activations, the first step at the back, the last in front.
+
+    Every record, or every 2nd, 5th, 10th ... so that there are no more than 16; the recorded units
+    pooled on one grid. Every ridge is scaled to its own height, or the sharpest would flatten all
+    others.
+    """
+    steps, counts = run[f"activations/histogram/{layer}"]
+    ranges = run[f"activations/range/{layer}"][1]
+    strides = (digit * 10**zeros for zeros in range(9) for digit in (1, 2, 5))
+    stride = next(stride for stride in strides if len(steps) <= 16 * stride)
+    steps, counts, ranges = steps[::stride], counts[::stride], ranges[::stride]
+    grid = _grid(counts, ranges)
+    centres = (grid[1:] + grid[:-1]) / 2
+    arm = style.ARMS[run.norm]
+    look: dict[str, Any] = {"facecolor": arm.light, "edgecolor": arm.colour, "linewidth": 0.7}
+    for row in range(len(steps)):
+        height = 2 * ridge(rebin(counts[row], ranges[row], grid))
+        axes.fill_between(centres, -row, height - row, zorder=2 + row, **look)
+    shown = range(0, len(steps), 2)
+    axes.set_yticks([-row for row in shown], [str(steps[row]) for row in shown])
+    axes.set(xlim=(grid[0], grid[-1]), xlabel="activation", ylabel="step")
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
+
+
+def ridges_of(
+    axes: Axes, runs: Sequence[Run], norm: str, lr: float, number: int, of: int, title: str = ""
+) -> None:
+    """The ridges of an arm's lowest seed at a layer of the paper; the title says which, last."""
+    found = [run for run in lowest_seeds(at_lr(runs, lr)) if run.norm == norm]
+    kind, name = "activations/histogram", style.ARMS[norm].name
+    layer = find_layer(found[0], number, of, kind) if found else None
+    if layer is None:
+        absent = (
+            f"{kind}\nwas not recorded" if found else f"no {name} runs\nat lr {style.number(lr)}"
+        )
+        write(axes, absent)
+        return
+    run = found[0]
+    ridges(axes, run, layer[0])
+    outcome = "" if run.outcome == "finished" else f", {run.outcome}"
+    axes.set_title(f"{title}{layer[1]}\n{name}, seed {run.seed}{outcome}")
+
+
+def _grid(counts: Values, ranges: Values, cells: int = 200) -> Values:
+    """A grid for histograms, [n, U, bins] with ranges [n, U, 2]: all but 0.1 % at either end.
+
+    One step in ten may reach out of it, so that a step at which a run explodes hides no other.
+    """
+    finite = np.where(np.isfinite(ranges).all(axis=2, keepdims=True), ranges, np.nan)
+    lows = np.fmin.reduce(finite[:, :, 0], axis=1)
+    highs = np.fmax.reduce(finite[:, :, 1], axis=1)
+    lows, highs = np.sort(lows[~np.isnan(lows)]), np.sort(highs[~np.isnan(highs)])
+    if not len(lows):
+        return np.linspace(-1.0, 1.0, cells + 1)
+    low, high = lows[len(lows) // 10], highs[len(highs) - 1 - len(highs) // 10]
+    wide = np.linspace(low, max(high, low + 1e-9 * max(1.0, abs(low))), cells + 1)
+    pairs = zip(counts, ranges, strict=True)
+    share = np.cumsum(sum(rebin(count, bounds, wide) for count, bounds in pairs))
+    ends = np.searchsorted(share, [0.001 * share[-1], 0.999 * share[-1]])
+    return np.linspace(wide[ends[0]], wide[ends[1] + 1], cells + 1)
+
+
+# The paper's curves
+
+
+@cache
+def paper_curves() -> dict[str, Any]:
+    """The curves read out of the paper's figures; `_about` tells how."""
+    return json.loads(Path(__file__).with_name("paper_curves.json").read_text(encoding="utf-8"))
+
+
+def comparable_to_paper(runs: Sequence[Run]) -> bool:
+    """Whether the paper's curves may be drawn over these runs: its scale, its network, its data."""
+    return all(
+        run.scale == "paper"
+        and run.choices["model"] in ("vgg", "deep_linear")
+        and run.choices["data"] in ("cifar10", "deep_linear")
+        for run in runs
+    )
+
+
+def paper(axes: Axes, cell: Cell, panel: str, suffix: str = "") -> None:
+    """The paper's curve, or the edges of its band, of a cell's arm: thin and dashed.
+
+    Nothing if the runs are not of the paper's size, or the paper has no such curve.
+    """
+    points = paper_curves().get(panel, {}).get(_arm(cell).paper + suffix)
+    if points is None or not comparable_to_paper(cell):
+        return
+    for key in ("y", "lo", "hi"):
+        if key in points:
+            look = style.PAPER_LINE | {"color": _arm(cell).dark}
+            axes.plot(points["x"], points[key], zorder=3, **look)
+    _explain(axes, "paper", **style.PAPER_LINE)
+
+
+def paper_median(axes: Axes, cell: Cell, panel: str) -> None:
+    """The median over steps of the paper's curves of gradient change against step size."""
+    points = paper_curves().get(panel + _arm(cell).paper)
+    if points is None or not comparable_to_paper(cell):
+        return
+    rows = next(rows for key, rows in points.items() if key != "eta")
+    axes.plot(points["eta"], np.median(rows, axis=0), color="black", **style.PAPER_LINE)
+    _explain(axes, "paper, median", **style.PAPER_LINE)
+
+
+# Panels that two figures share
+
+
+def landscape(
+    figure: Figure, runs: Sequence[Run], lr: float, curves: Sequence[str], log: bool
+) -> None:
+    """Loss, gradient change and effective beta along the gradient, a panel each (figures 4, 10).
+
+    `curves` are the paper's three in paper_curves.json. The loss axis is logarithmic always, the
+    others if `log`.
+    """
+    loss, change, beta = figure.subplots(1, 3)
+    for axes, key, name, is_log in (
+        (loss, "landscape/loss", curves[0], True),
+        (change, "landscape/gradient_change", curves[1], log),
+    ):
+        for cell in cells(axes, runs, [lr], key):
+            band(axes, cell, key, is_log)
+            paper(axes, cell, name)
+    found = cells(beta, runs, [lr], "landscape/gradient_change")
+    for cell in found:
+        curve(beta, cell, effective_beta, log)
+        paper(beta, cell, curves[2])
+    if found:
+        reference_lines(beta, [run for cell in found for run in cell])
+    loss.set(title="(a) loss along the gradient", ylabel="L(θ − ηg)")
+    change.set(title="(b) gradient change", ylabel="‖∇L(θ − ηg) − ∇L(θ)‖")
+    beta.set(title="(c) effective β-smoothness", ylabel="effective β")
+    for axes in (loss, change, beta):
+        step_axis(axes, runs)
+    legend(figure, [loss, change, beta])
+
+
+def landscape_note(runs: Sequence[Run]) -> str:
+    """What the bands of `landscape` are, for the lines below the figure; `runs` are of one lr."""
+    probed = [run for run in runs if "landscape/step_size" in run]
+    if not probed:
+        return ""
+    lr, seeds = probed[0].lr, seeds_note(runs)
+    multiples = [style.number(eta / lr) for eta in probed[0]["landscape/step_size"][1][0]]
+    averaged = ", edges averaged over seeds" if seeds else ""
+    return (
+        f"lr\u00a0{style.number(lr)}. (a), (b): smallest to largest over the step sizes "
+        f"η = lr × {{{', '.join(multiples)}}}{averaged}. "
+        f"(c): largest gradient change / ‖ηg‖ over the step sizes. {seeds}"
+    )
+
+
+def internal_covariate_shift(
+    figure: Figure, runs: Sequence[Run], lrs: Sequence[float], layers: Sequence[int], of: int
+) -> list[Axes]:
+    """Definition 2.1 per layer: ||G - G'|| above the cosine, two rows of panels per lr (figure 3).
+
+    `layers` are numbers of the paper, whose network has `of`. Returns the panels that are left
+    free, one per lr, for the training performance.
+    """
+    name = "fig3b" if of == 25 else "fig3a"
+    grid = figure.add_gridspec(
+        2 * len(lrs), 1 + len(layers), width_ratios=[1.2] + [1] * len(layers)
+    )
+    for i, lr in enumerate(lrs):
+        for j, number in enumerate(layers, start=1):
+            for k, kind in enumerate(("l2", "cosine")):
+                axes = figure.add_subplot(grid[2 * i + k, j])
+                curves = f"{name}_ics_{kind[:3]}_layer{number}_lr{style.number(lr)}"
+                _shift(axes, runs, lr, kind, number, of, curves)
+    return [figure.add_subplot(grid[2 * i : 2 * i + 2, 0]) for i in range(len(lrs))]
+
+
+def _shift(
+    axes: Axes, runs: Sequence[Run], lr: float, kind: str, number: int, of: int, curves: str
+) -> None:
+    log = kind == "l2"
+    layer = find_layer(runs[0], number, of, SHIFT + kind)
+    if layer is None:
+        write(axes, f"{SHIFT}{kind}\nwas not recorded")
+        return
+    key = f"{SHIFT}{kind}/{layer[0]}"
+    for cell in cells(axes, runs, [lr], key):
+        curve(axes, cell, lambda run: run[key], log, label=describe(cell, lr=True))
+        paper(axes, cell, curves)
+    step_axis(axes, runs)
+    if log:
+        axes.set(title=f"{layer[1]}, lr {style.number(lr)}", ylabel="‖G − G′‖", xlabel="")
+        axes.tick_params(labelbottom=False)
+    else:
+        axes.set(ylabel="cosine of G, G′", ylim=(-1.08, 1.08), yticks=(-1, 0, 1))
+        axes.axhline(0, color=style.GREY, linewidth=0.5, zorder=1)
+
+
+# Words
+
+
+def write(axes: Axes, text: str, middle: bool = True) -> None:
+    """A text instead of a panel, or, if not `middle`, at the bottom of what is drawn there."""
+    y, va = (0.5, "center") if middle else (0.02, "bottom")
+    box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+    look: dict[str, Any] = {"ha": "center", "va": va, "color": style.GREY, "bbox": box}
+    axes.text(0.5, y, text, transform=axes.transAxes, zorder=30, **look)
+    if middle:
+        axes.set_axis_off()
+
+
+def seeds_note(runs: Sequence[Run]) -> str:
+    """What lines and shaded areas are, where there is more than one seed."""
+    if len({run.seed for run in runs}) < 2:
+        return ""
+    return "Lines: mean over seeds (geometric on logarithmic axes); shaded: smallest to largest."
+
+
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend above all panels, every name once; arms first, then what they share."""
+    named: dict[str, Any] = {}
+    for panel in axes:
+        handles, labels = panel.get_legend_handles_labels()
+        named |= {text: h for h, text in zip(handles, labels, strict=True) if text not in named}
+    if named:
+        names = sorted(named, key=lambda text: named[text].get_color() == style.GREY)
+        rows = math.ceil(len(names) / (3 if max(map(len, names)) < 29 else 2))
+        place: dict[str, Any] = {
+            "loc": "outside upper center",
+            "ncols": math.ceil(len(names) / rows),
+        }
+        figure.legend([named[text] for text in names], names, **place)
+
+
+def finish(
+    figure: Figure,
+    given: Sequence[Run],
+    chosen: Sequence[Run],
+    *notes: str,
+    shown: Sequence[Run] | None = None,
+) -> None:
+    """The lines below a figure: what the runs are, their seeds, and how many are left out.
+
+    `shown` are those of the `chosen` that the figure shows, if it does not show all.
+    """
+    lines = []
+    shown = shown or chosen
+    for label in dict.fromkeys(run.label for run in shown):
+        seeds = sorted({run.seed for run in shown if run.label == label})
+        lines.append(f"{label}; {_seeds(seeds)}.")
+    left_out = len(given) - len(chosen)
+    if left_out:
+        which = "1 run" if left_out == 1 else f"{left_out} runs"
+        notes = (*notes, f"Left out: {which} with other settings.")
+    lines += textwrap.wrap(" ".join(note for note in notes if note), width=126)
+    look: dict[str, Any] = {"ha": "left", "fontsize": style.SMALL, "color": style.GREY}
+    figure.supxlabel("\n".join(lines), x=0.01, **look)
+    # Ticks are made when a figure is drawn: now, while the style is in force.
+    figure.draw_without_rendering()
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]} (n = 1)"
+    joined = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1
+    listed = f"{seeds[0]}–{seeds[-1]}" if joined else ", ".join(map(str, seeds))
+    return f"seeds {listed} (n = {len(seeds)})"

@@ -1,0 +1,97 @@
+"""How figures look: names and colours of the arms, fonts and sizes, and files that reproduce."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+WIDTH = 7.0  # inches: two columns of a journal
+SMALL = 7.5  # points: the smallest text
+GREY = "0.35"  # what is not data
+Colour = tuple[float, float, float]
+PAPER_LINE: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (4, 1.5))}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a comparison, drawn alike in every figure.
+
+    `paper` is its name in paper_curves.json, "" if the paper has no curve of it.
+    """
+
+    name: str
+    colour: str
+    marker: str
+    paper: str = ""
+
+    @property
+    def light(self) -> Colour:
+        """A tint, to fill areas with."""
+        return _mix(self.colour, "white", 0.55)
+
+    @property
+    def dark(self) -> Colour:
+        """A shade, for the paper's curve on top of ours."""
+        return _mix(self.colour, "black", 0.45)
+
+
+def _mix(colour: str, other: str, share: float) -> Colour:
+    mixed = [
+        (1 - share) * a + share * b for a, b in zip(to_rgb(colour), to_rgb(other), strict=True)
+    ]
+    return mixed[0], mixed[1], mixed[2]
+
+
+# By the option of the norm group. Okabe & Ito's colours and some darker ones: told apart by the
+# colour blind too, and in grey, because arms that meet in a figure differ in lightness L* by 10.
+ARMS = {
+    "none": Arm("standard", "#E69F00", "o", "standard"),
+    "batch": Arm("BatchNorm", "#0068A5", "s", "batchnorm"),
+    "noisy_batch": Arm("noisy BatchNorm", "#009E73", "^", "noisy_batchnorm"),
+    "noise": Arm("noise without norm", "#661100", "v"),
+    "l1": Arm("L1 norm", "#CC79A7", "^", "l1"),
+    "l2": Arm("L2 norm", "#7A1F4F", "D", "l2"),
+    "linf": Arm("L∞ norm", "#111111", "v", "linf"),
+}
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
+    "ps.fonttype": 42,
+}
+
+
+def context() -> AbstractContextManager[None]:
+    """matplotlib's settings while a figure is drawn or saved; outside nothing changes."""
+    return matplotlib.rc_context(RC)
+
+
+def number(value: float) -> str:
+    """A number for a label: 1e-6 and not 1e-06."""
+    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG or a PDF, by the ending of `path`; the same runs give the same bytes."""
+    # Neither the date nor the version of matplotlib that both would name.
+    dated = ("CreationDate", "Producer", "Creator") if path.suffix == ".pdf" else ("Software",)
+    with context():
+        figure.savefig(path, dpi=200, metadata=dict.fromkeys(dated))

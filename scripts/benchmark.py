@@ -1,0 +1,201 @@
+"""What the study's conveniences cost, each against doing without, in turn in one run.
+
+Machines are noisy: read the ratios, not the seconds. Every row is the median over `--rounds` of
+ours / theirs, measured one after the other, with the smallest and the largest ratio.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision import datasets
+from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
+from train import choose_device, describe_device
+
+from bnstudy.data import Batch, DataSet
+from bnstudy.inits import xavier_uniform
+from bnstudy.models.vgg import VGG
+from bnstudy.norms import BatchNorm
+from bnstudy.probes.landscape import Landscape
+from bnstudy.recorder import Recorder
+from bnstudy.train import gradients, trainable, train
+from bnstudy.update import Loss, Update
+
+BATCH_SIZE, STEPS = 128, 4
+MULTIPLES = (0.5, 1.0, 2.0, 4.0)
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+Action = Callable[[], object]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="ratios per row (7)")
+    parser.add_argument("--width", type=float, default=0.25, help="of the VGG-16 (0.25)")
+    parser.add_argument("--images", type=int, default=5000, help="per epoch of loading (5000)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--threads", type=int, help="of torch on the CPU (torch's own choice)")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    data = noise_images(options.images)
+    print(
+        f"VGG-16 with BatchNorm, width {options.width:g}, batch {BATCH_SIZE}, "
+        f"{describe_device(device)}, torch {torch.__version__}, {options.rounds} rounds"
+    )
+    print(f"{'':44}{'ours':>9}{'theirs':>9}{'ratio':>8}{'range':>14}  goal")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [
+            (
+                "a step of the loop / forward-backward-step",
+                *loop(data, device, options.width, folder),
+                "<= 1.02",
+            ),
+            (
+                "a landscape point / forward-backward",
+                *landscape(data, device, options.width),
+                "<= 1.1",
+            ),
+            ("an epoch of batches / DataLoader", *loading(data, device, augment=False), "< 1"),
+            ("an epoch, augmented / DataLoader", *loading(data, device, augment=True), "< 1"),
+        ]
+        for name, ours, theirs, goal in rows:
+            compare(name, ours, theirs, goal, options.rounds, device)
+
+
+def compare(
+    name: str, ours: Action, theirs: Action, goal: str, rounds: int, device: torch.device
+) -> None:
+    """One row: both in turn, after a round that is not counted."""
+    pairs = [(timed(ours, device), timed(theirs, device)) for _ in range(rounds + 1)][1:]
+    ratios = sorted(a / b for a, b in pairs)
+    own, other = (statistics.median(times) for times in zip(*pairs, strict=True))
+    spread = f"{ratios[0]:.3f}-{ratios[-1]:.3f}"
+    ratio = statistics.median(ratios)
+    print(f"{name:44}{own:8.3f}s{other:8.3f}s{ratio:8.3f}{spread:>14}  {goal}", flush=True)
+
+
+def timed(action: Action, device: torch.device) -> float:
+    """Seconds that the action takes, including what it left running on the device."""
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def loop(data: DataSet, device: torch.device, width: float, folder: str) -> tuple[Action, Action]:
+    """STEPS steps of `train` with its record, against the bare loop on one batch that is there."""
+    data = data.to(device)
+    names = count()
+
+    def ours_on(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        directory = Path(folder) / str(next(names))
+        with closing(Recorder(directory, {"fingerprint": "", "config": {}})) as recorder:
+            train(
+                model,
+                data,
+                optimizer,
+                recorder,
+                steps=STEPS,
+                batch_size=BATCH_SIZE,
+                seed=0,
+                probes={},
+            )
+
+    def theirs_on(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            F.cross_entropy(model(batch.inputs), batch.targets).backward()
+            optimizer.step()
+
+    batch = data.batch(0, BATCH_SIZE, 0)
+    ours, theirs = (network(device, width) for _ in range(2))
+    return lambda: ours_on(*ours), lambda: theirs_on(*theirs, batch)
+
+
+def landscape(data: DataSet, device: torch.device, width: float) -> tuple[Action, Action]:
+    """The landscape probe, against as many bare forward and backward passes as it has points."""
+    data = data.to(device)
+    batch = data.batch(0, BATCH_SIZE, 0)
+    model, _ = network(device, width)
+    F.cross_entropy(model(batch.inputs), batch.targets).backward()
+    params, grads = trainable(model), gradients(model)
+    loss = Loss(model, data.criterion, batch, seed=0)
+    update = Update(0, loss, params, grads, params, lr=0.1, layers={})
+    probe = Landscape(multiples=MULTIPLES)
+
+    def theirs() -> None:
+        for _ in MULTIPLES:
+            model.zero_grad()
+            F.cross_entropy(model(batch.inputs), batch.targets).backward()
+
+    return lambda: probe(update), theirs
+
+
+def loading(data: DataSet, device: torch.device, augment: bool) -> tuple[Action, Action]:
+    """An epoch of batches on the device, against torchvision's CIFAR10 in a DataLoader."""
+    moved = DataSet(
+        data.name, data.train, None, data.criterion, data.classes, data.mean, data.std, augment
+    ).to(device)
+    steps = len(data.train.targets) // BATCH_SIZE
+    loader = torch.utils.data.DataLoader(
+        cifar10_of(data, augment), batch_size=BATCH_SIZE, shuffle=True, drop_last=True
+    )
+    epochs = count()
+
+    def ours() -> None:
+        epoch = next(epochs)
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            moved.batch(step, BATCH_SIZE, 0)
+
+    def theirs() -> None:
+        for inputs, targets in loader:
+            inputs.to(device), targets.to(device)
+
+    return ours, theirs
+
+
+def cifar10_of(data: DataSet, augment: bool) -> datasets.CIFAR10:
+    """torchvision's own data set class around images that are no files."""
+    dataset = datasets.CIFAR10.__new__(datasets.CIFAR10)
+    random = [RandomCrop(32, padding=4), RandomHorizontalFlip()] if augment else []
+    dataset.transform = Compose([*random, ToTensor(), Normalize(MEAN, STD)])
+    dataset.target_transform = None
+    dataset.data = data.train.inputs.permute(0, 2, 3, 1).numpy()
+    dataset.targets = data.train.targets.tolist()
+    return dataset
+
+
+def noise_images(images: int) -> DataSet:
+    """Noise in the shape of CIFAR-10: what is in the images does not change how long they take."""
+    generator = np.random.default_rng(0)
+    inputs = generator.integers(0, 256, (images, 3, 32, 32), dtype=np.uint8)
+    train_set = Batch(torch.from_numpy(inputs), torch.arange(images) % 10)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    classes = tuple("0123456789")
+    return DataSet("noise", train_set, None, F.cross_entropy, classes, mean, std)
+
+
+def network(device: torch.device, width: float) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A VGG-16 with BatchNorm and its optimizer, always the same."""
+    torch.manual_seed(0)
+    model = VGG((3, 32, 32), 10, BatchNorm, depth=16, width=width)
+    xavier_uniform(model)
+    model.to(device).train()
+    return model, torch.optim.SGD(model.parameters(), lr=0.01)
+
+
+if __name__ == "__main__":
+    main()
