@@ -27,7 +27,7 @@ from bnstudy.models.vgg import VGG
 from bnstudy.norms import BatchNorm
 from bnstudy.probes.landscape import Landscape
 from bnstudy.recorder import Recorder
-from bnstudy.train import gradients, trainable, train
+from bnstudy.train import gradients, train, trainable
 from bnstudy.update import Loss, Update
 
 BATCH_SIZE, STEPS = 128, 4

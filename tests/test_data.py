@@ -117,7 +117,7 @@ def test_a_batch_of_everything_keeps_order_and_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "make, batch_size, sentence",
+    ("make", "batch_size", "sentence"),
     [
         (
             colours,
@@ -283,7 +283,7 @@ def test_digits_are_resized_by_interpolation() -> None:
 
 
 @pytest.mark.parametrize(
-    "make, fault",
+    ("make", "fault"),
     [
         (lambda: data.digits(image_size=0), "data.image_size=0 is too small; it must be 1"),
         (
@@ -589,7 +589,7 @@ def save_16_bits(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil, error, sentence",
+    ("spoil", "error", "sentence"),
     [
         (
             lambda root: remove(root, "."),
@@ -660,7 +660,9 @@ def test_a_root_must_be_given() -> None:
 # CIFAR
 
 
-@pytest.mark.parametrize("make, name", [(data.cifar10, "CIFAR-10"), (data.cifar100, "CIFAR-100")])
+@pytest.mark.parametrize(
+    ("make", "name"), [(data.cifar10, "CIFAR-10"), (data.cifar100, "CIFAR-100")]
+)
 def test_missing_cifar_names_the_ways_out(
     tmp_path: Path, make: Callable[[Path], DataSet], name: str
 ) -> None:
