@@ -1,7 +1,7 @@
 """What the study's conveniences cost, each against doing without, in turn in one run.
 
 Machines are noisy, and noise only adds: every row compares the fastest of `--rounds` measurements
-of ours with the fastest of theirs, made in turn. The range is the middle half of the rounds' ratios.
+of ours with the fastest of theirs, made in turn. The range: the middle half of the rounds' ratios.
 """
 
 import argparse
