@@ -26,9 +26,10 @@ from bnstudy.results import Run
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "figures.py"
 FIGURES = figures.discover()
-# What may not be needed to draw: importing any of these fails.
+# What may not be needed to draw: importing any of these fails. pyplot keeps state between figures.
 BLOCKED = (
-    "import sys, runpy; sys.modules |= dict.fromkeys(['torch', 'hydra', 'wandb', 'omegaconf']);"
+    "import sys, runpy; sys.modules |= dict.fromkeys("
+    "['torch', 'hydra', 'wandb', 'omegaconf', 'matplotlib.pyplot']);"
 )
 
 
@@ -151,7 +152,6 @@ def test_no_figure_changes_matplotlib_settings(name: str, made_up_runs: Path) ->
     before = dict(matplotlib.rcParams)
     FIGURES[name].draw(runs_of(FIGURES[name], made_up_runs / "demo"))
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules
 
 
 @pytest.mark.parametrize("name", sorted(set(FIGURES) - {"figure9"}))
@@ -169,7 +169,7 @@ def test_the_paper_is_drawn_over_runs_of_its_size_only(
 def test_the_paper_curves_say_where_they_are_from() -> None:
     about = panels.paper_curves()["_about"]
     assert "arXiv:1805.11604v3" in about["version"]
-    assert panels.paper_curves()["fig1b_test_acc"]["batchnorm_lr0.1"]["y"][-1] == 82.96
+    assert panels.paper_curves()["fig1b_test_acc"]["batchnorm_lr0.1"]["y"][-1] == 82.87
 
 
 # Curves and bands
