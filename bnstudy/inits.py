@@ -14,11 +14,13 @@ _Layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 def xavier_uniform(model: nn.Module, gain: float = 1.0) -> None:
     """Uniform with variance gain^2 * 2 / (fan_in + fan_out): Glorot & Bengio 2010, eq. 16."""
+    _check(gain)
     _fill(model, lambda weight: nn.init.xavier_uniform_(weight, gain=gain))
 
 
 def xavier_normal(model: nn.Module, gain: float = 1.0) -> None:
     """Normal with variance gain^2 * 2 / (fan_in + fan_out): Glorot & Bengio 2010."""
+    _check(gain)
     _fill(model, lambda weight: nn.init.xavier_normal_(weight, gain=gain))
 
 
@@ -31,6 +33,11 @@ def torch_default(model: nn.Module) -> None:
     """What torch's constructors do: weights and biases uniform with variance 1 / (3 fan_in)."""
     for layer in _layers(model):
         layer.reset_parameters()
+
+
+def _check(gain: float) -> None:
+    if not gain > 0:
+        raise ValueError(f"init.gain={gain} must be a number, more than 0.")
 
 
 def _fill(model: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:

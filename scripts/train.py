@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -47,6 +54,9 @@ def main(cfg: DictConfig) -> None:
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
+        if hydra_config.mode == RunMode.RUN:
+            sys.exit(sentence(error))
+        # In a sweep the runs after this one go on, and Hydra says at the end which one it was.
         raise CompactHydraException(sentence(error)) from error
     if isinstance(job, str):
         print(job)
@@ -100,7 +110,8 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     """Instantiate the config; the initial weights are a function of the seed, on every device."""
     import torch
 
-    from bnstudy.update import layers_of, select_layers
+    from bnstudy.train import trainable
+    from bnstudy.update import Loss, layers_of, select_layers
 
     device = choose_device(cfg.device)
     if cfg.threads:
@@ -124,6 +135,9 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     for name, options in cfg.probes.items():
         check_positive_int(f"probes.{name}.every", options.every)
         select_layers(layers, options.get("layers"))
+    data = data.to(device)
+    # What cannot be computed is refused here, where nothing is written yet; this changes nothing.
+    Loss(model, data.criterion, data.batch(0, cfg.batch_size, cfg.seed), cfg.seed)(trainable(model))
     header |= {
         "layers": list(layers),
         "data": data.describe(),
@@ -133,7 +147,7 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     optimizer = instantiate(cfg.optimizer)(model.parameters())
-    return Job(directory, header, cfg, data.to(device), model, optimizer, probes, device)
+    return Job(directory, header, cfg, data, model, optimizer, probes, device)
 
 
 def run(job: Job) -> str:
@@ -172,6 +186,7 @@ def check(cfg: DictConfig) -> None:
     """Refuse what no run can be made of: unknown roots, numbers out of range."""
     root = OmegaConf.load(CONFIGS / "train.yaml")
     groups = [key for option in root.defaults if option != "_self_" for key in option]
+    groups = [key for key in groups if " " not in key]  # "override hydra/..." is none
     known = dict.fromkeys(key for key in [*root, *groups] if key not in ("defaults", "hydra"))
     for key in cfg:
         if key not in known:
@@ -245,8 +260,8 @@ def run_name(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[st
     """The name of a run's directory: model, norm, init, lr, seed, and what else was overridden."""
     name = f"{choices['model']}_{choices['norm']}_{choices['init']}"
     name += f"_lr{cfg.optimizer.lr}_seed{cfg.seed}"
-    for override in sorted(overrides):
-        key, _, value = override.lstrip("+~").partition("=")
+    parts = [override.lstrip("+~").partition("=") for override in overrides]
+    for key, value in sorted({key: value for key, _, value in parts}.items()):
         root, _, rest = key.partition(".")
         label = root in NOT_SCIENCE or (root == "data" and rest in NOT_SCIENCE_OF_DATA)
         if key not in NAMED and not label:
@@ -328,10 +343,31 @@ def describe_device(device: "torch.device") -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, in the words of its cause: Hydra wraps what a constructor raises."""
-    wrapped = isinstance(error, InstantiationException) and error.__cause__
-    return str(error.__cause__ if wrapped else error)
+    """What went wrong, in one sentence; Hydra's own messages run over several lines."""
+    if isinstance(error, InstantiationException) and error.__cause__:
+        return str(error.__cause__)  # what the constructor raised
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+        return f"{group}={option} is unknown; it must be one of {', '.join(options)}."
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} cannot be read ({str(error).splitlines()[0]})."
+    if isinstance(error, ConfigCompositionException):
+        key = str(error).splitlines()[0].removeprefix("Could not override ").strip("'.")
+        return f"{key} is not a key; --help shows those that there are."
+    return str(error)
+
+
+def command() -> None:
+    """`main`, with refusals in one sentence; with HYDRA_FULL_ERROR=1 where they were raised."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        return main()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error itself
+    try:
+        main()
+    except CompactHydraException as error:
+        sys.exit(sentence(error))
 
 
 if __name__ == "__main__":
-    main()
+    command()
