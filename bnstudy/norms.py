@@ -4,7 +4,10 @@ Any callable `norm(num_features) -> Module` will do. "No norm" is `torch.nn.Iden
 that argument and ignores it, so the two arms of a comparison have the same layer names.
 """
 
-from torch import Tensor
+import math
+
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -16,7 +19,134 @@ class BatchNorm(_BatchNorm):
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() < 2:
-            raise ValueError(
-                f"BatchNorm needs inputs [N, C, ...], found shape {list(input.shape)}."
-            )
+        _check_shape(self, input)
+
+
+class Noise(nn.Module):
+    """Noise that changes the moments of every unit at every training step; inputs [N, C, ...].
+
+    Santurkar et al. 2018, algorithm 1. For every unit mu ~ U(-n_mu, n_mu), sigma ~ U(1, n_sigma);
+    for every element m ~ U(mu - r_mu, mu + r_mu), s ~ N(sigma, r_sigma), r_sigma being read as the
+    standard deviation; the output is s * a + m. Back-propagation takes s and m for constants. Off
+    in evaluation mode, of which the paper says nothing. Alone it is the paper's control, the same
+    noise on a network without a norm, and has neither parameters nor buffers.
+
+    Raises ValueError for a constant out of range.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        n_mu: float = 0.5,
+        n_sigma: float = 1.25,
+        r_mu: float = 0.1,
+        r_sigma: float = 0.1,
+    ) -> None:
+        super().__init__()
+        constants = {"n_mu": n_mu, "n_sigma": n_sigma, "r_mu": r_mu, "r_sigma": r_sigma}
+        for key, value in constants.items():
+            least = 1 if key == "n_sigma" else 0
+            if not least <= value < math.inf:
+                raise ValueError(f"norm.{key}={value} must be a number, {least} or more.")
+        self.n_mu, self.n_sigma = n_mu, n_sigma
+        self.r_mu, self.r_sigma = r_mu, r_sigma
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input with noise from torch's generators, which training seeds at every step."""
+        if not self.training:
+            return input
+        _check_shape(self, input)
+        unit = [1, input.shape[1], *[1] * (input.dim() - 2)]
+        mu = input.new_empty(unit).uniform_(-self.n_mu, self.n_mu)
+        sigma = input.new_empty(unit).uniform_(1, self.n_sigma)
+        m = torch.empty_like(input).uniform_(-self.r_mu, self.r_mu) + mu
+        s = torch.empty_like(input).normal_(0, self.r_sigma) + sigma
+        return s * input + m
+
+
+class NoisyBatchNorm(BatchNorm):
+    """Batch normalization, gamma and beta, and then `Noise`: Santurkar et al. 2018, section 2.1.
+
+    `noise` are the constants of `Noise`; parameters and buffers are those of `BatchNorm`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        **noise: float,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine)
+        self.noise = Noise(num_features, **noise)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input, with noise in training mode."""
+        return self.noise(super().forward(input))
+
+
+class LpNorm(nn.Module):
+    """Normalization by the mean and an l_p norm of inputs [N, C] or [N, C, ...].
+
+    Santurkar et al. 2018, section 3.3: z = gamma * (y - mean) / s_p + beta, where s_p is the power
+    mean (mean |y|^p)^(1/p) over the batch and all positions, max |y| for p = inf, "before shifting
+    the mean". So p = 2 is not BatchNorm: a unit far from zero comes out small. Gradients flow
+    through the mean and s_p. Evaluation mode uses running averages of both, of which the paper says
+    nothing.
+
+    Raises ValueError for p below 1 or eps below 0.
+    """
+
+    running_mean: Tensor
+    running_power_mean: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        p: float,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        if not p >= 1:
+            raise ValueError(f"norm.p={p} must be a number, 1 or more, or .inf for the maximum.")
+        if not eps >= 0:
+            raise ValueError(f"norm.eps={eps} must be a number, 0 or more.")
+        self.p, self.eps, self.momentum = p, eps, momentum
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_power_mean", torch.ones(num_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input, by the batch's statistics in training mode."""
+        _check_shape(self, input)
+        unit = [1, -1, *[1] * (input.dim() - 2)]
+        if self.training:
+            mean, power_mean = self._statistics(input)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_power_mean.lerp_(power_mean, self.momentum)
+        else:
+            mean, power_mean = self.running_mean, self.running_power_mean
+        scale = 1 / power_mean if self.weight is None else self.weight / power_mean
+        output = (input - mean.view(unit)) * scale.view(unit)
+        return output if self.bias is None else output + self.bias.view(unit)
+
+    def _statistics(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        over = [0, *range(2, input.dim())]
+        mean, absolute = input.mean(over), input.abs()
+        # eps is one more term of the power mean: in the units of the inputs whatever p is, and
+        # under the root, whose slope at a unit that is always zero would be infinite. Any other
+        # constant unit needs no eps, because s_p is taken before the mean is removed.
+        if self.p == math.inf:
+            return mean, absolute.amax(over).clamp(min=self.eps)
+        return mean, (absolute.pow(self.p).mean(over) + self.eps**self.p).pow(1 / self.p)
+
+
+def _check_shape(norm: nn.Module, input: Tensor) -> None:
+    if input.dim() < 2:
+        name, shape = type(norm).__name__, list(input.shape)
+        raise ValueError(f"{name} needs inputs [N, C, ...], found shape {shape}.")
