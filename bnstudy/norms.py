@@ -137,11 +137,13 @@ class LpNorm(nn.Module):
 
     def _statistics(self, input: Tensor) -> tuple[Tensor, Tensor]:
         over = [0, *range(2, input.dim())]
-        count = input.numel() / input.shape[1]
-        power_mean = torch.linalg.vector_norm(input, self.p, over) / count ** (1 / self.p)
-        # eps is the smallest divisor: in the units of the inputs, whatever p is. Only a unit that
-        # is always zero needs it, because s_p is taken before the mean is removed.
-        return input.mean(over), power_mean.clamp(min=self.eps)
+        mean, absolute = input.mean(over), input.abs()
+        # eps is one more term of the power mean: in the units of the inputs whatever p is, and
+        # under the root, whose slope at a unit that is always zero would be infinite. Any other
+        # constant unit needs no eps, because s_p is taken before the mean is removed.
+        if self.p == math.inf:
+            return mean, absolute.amax(over).clamp(min=self.eps)
+        return mean, (absolute.pow(self.p).mean(over) + self.eps**self.p).pow(1 / self.p)
 
 
 def _check_shape(norm: nn.Module, input: Tensor) -> None:

@@ -38,8 +38,8 @@ def train(
     layers = layers_of(model)
     model.train()
     for step in range(start, steps):
-        batch = data.batch(step, batch_size, seed)
-        loss = Loss(model, data.criterion, batch, derive_seed(seed, step, NOISE))
+        loss = loss_of_step(model, data, step, batch_size, seed)
+        batch = loss.batch
         due = {name: probe for name, probe in probes.items() if step % probe.every == 0}
         record = evaluate(model, data) if test_every and step % test_every == 0 else {}
 
@@ -56,8 +56,9 @@ def train(
 
         if due:
             lr = optimizer.param_groups[0]["lr"]
-            new_params = trainable(model)
-            update = Update(step, loss, params, gradients(model), new_params, lr, layers)
+            grads, new_params = gradients(model), trainable(model)
+            next_loss = loss_of_step(model, data, step + 1, batch_size, seed)
+            update = Update(step, loss, params, grads, new_params, lr, layers, next_loss)
             for name, probe in due.items():
                 record |= {f"{name}/{key}": value for key, value in probe(update).items()}
         if not recorder.log(step, record):
@@ -70,6 +71,12 @@ def train(
     if final:
         recorder.log(steps, final)
     return "finished" if recorder.flush() else "diverged"
+
+
+def loss_of_step(model: nn.Module, data: DataSet, step: int, batch_size: int, seed: int) -> Loss:
+    """The loss that training descends at a step: its batch and its noise."""
+    batch = data.batch(step, batch_size, seed)
+    return Loss(model, data.criterion, batch, derive_seed(seed, step, NOISE))
 
 
 @torch.no_grad()

@@ -133,6 +133,7 @@ class Update:
     new_params: Params  # after the step
     lr: float
     layers: dict[str, Layer]  # in forward order
+    next_loss: Loss  # of the training step after this one: its batch and its noise
 
 
 class Probe(Protocol):
@@ -168,6 +169,18 @@ def select_layers(layers: dict[str, Layer], wanted: Sequence[str] | None) -> dic
             f"probe layer {unknown[0]!r} is not in the model; its layers are {', '.join(layers)}."
         )
     return {name: layers[name] for name in layers if wanted is None or name in wanted}
+
+
+def sample_units(outputs: Tensor, units: int) -> Tensor:
+    """The values [U, N * positions] of `units` units, evenly spaced, of outputs [N, C, ...].
+
+    A unit is one feature of a linear layer or one channel of a convolution. U is C where the layer
+    has fewer than `units`.
+    """
+    features = outputs.shape[1]
+    units = min(units, features)
+    chosen = [i * features // units for i in range(units)]
+    return outputs[:, chosen].transpose(0, 1).flatten(1)
 
 
 def default_generators(device: torch.device) -> list[torch.Generator]:

@@ -1,11 +1,23 @@
 """Configs: every option composes and builds; the arms of a comparison differ in one value."""
 
+from itertools import product
+from math import inf
+
 import pytest
 import torch
 from conftest import CONFIGS, build, config, options, small_config
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+# Norms and learning rates of every experiment: its Cartesian block.
+BLOCKS = {
+    "vgg": (["none", "batch"], [0.01, 0.1, 0.5]),
+    "vgg_noise": (["noisy_batch", "noise"], [0.1]),
+    "vgg_lp": (["l1", "l2", "linf"], [0.1]),
+    "deep_linear": (["none", "batch"], [1e-6, 1e-7]),
+    "deep_linear_lp": (["l1", "l2", "linf"], [1e-6]),
+}
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
 CHOICES = [(group, option) for group in GROUPS for option in options(group)]
 
@@ -26,6 +38,41 @@ def test_every_experiment_exists_at_every_scale(experiment, scale):
     assert cfg.experiment == experiment and cfg.scale.name == scale
     assert cfg.steps % cfg.probe_every == 0
     instantiate(cfg.probes, _convert_="all")
+
+
+def grid(experiment: str, scale: str) -> list[tuple[str, str, str, str, str]]:
+    """Model, data, norm, lr and seed of every run of an experiment, as Hydra would sweep it."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        overrides = [f"experiment={experiment}", f"scale={scale}"]
+        cfg = compose("train", overrides, return_hydra_config=True)
+    axes = {key: str(values).split(",") for key, values in cfg.hydra.sweeper.params.items()}
+    assert axes.keys() <= {"norm", "optimizer.lr", "seed"}
+    lrs = [float(lr) for lr in axes.get("optimizer.lr", [cfg.optimizer.lr])]
+    choices = cfg.hydra.runtime.choices
+    return list(product([choices.model], [choices.data], axes["norm"], lrs, axes["seed"]))
+
+
+@pytest.mark.parametrize("scale", options("scale"))
+def test_experiments_are_blocks_that_do_not_overlap(scale):
+    assert set(options("experiment")) == set(BLOCKS)
+    grids = {experiment: grid(experiment, scale) for experiment in BLOCKS}
+    cells = [cell for runs in grids.values() for cell in runs]
+    assert len(set(cells)) == len(cells)
+    for experiment, (norms, lrs) in BLOCKS.items():
+        assert {(norm, lr) for _, _, norm, lr, _ in grids[experiment]} == set(product(norms, lrs))
+        # What an experiment adds to another is read beside it: at the same learning rate and seeds.
+        beside = experiment.removesuffix("_noise").removesuffix("_lp")
+        for _, _, _, lr, seed in grids[experiment]:
+            assert any(cell[3:] == (lr, seed) for cell in grids[beside])
+
+
+@pytest.mark.parametrize("experiment", BLOCKS)
+def test_the_header_of_an_experiment_counts_its_runs(experiment):
+    header = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+    demo, small, paper = (len(grid(experiment, scale)) for scale in ("demo", "small", "paper"))
+    assert small == paper
+    assert f"# Runs: {demo} at demo scale, {small} at small and at paper scale" in header
+    assert f"python scripts/train.py -m experiment={experiment} " in header
 
 
 @pytest.mark.parametrize("group", ["model", "norm", "init", "optimizer"])
@@ -63,6 +110,12 @@ def test_the_papers_numbers():
     )
     assert (vgg.optimizer.momentum, vgg.optimizer.weight_decay) == (0.0, 0.0)
     assert vgg.probes.landscape.multiples == [0.5, 1, 2, 4]
+    noise = config("norm=noisy_batch").norm
+    assert (noise.n_mu, noise.n_sigma, noise.r_mu, noise.r_sigma) == (0.5, 1.25, 0.1, 0.1)
+    assert config("norm=noise").norm.items() <= noise.items() | {
+        ("_target_", "bnstudy.norms.Noise")
+    }
+    assert [config(f"norm={norm}").norm.p for norm in ("l1", "l2", "linf")] == [1, 2, inf]
     linear = config("experiment=deep_linear", "scale=paper")
     assert (linear.steps, linear.batch_size, linear.model.depth) == (10000, 1000, 25)
     assert (linear.data.samples, linear.data.dim, linear.optimizer.lr) == (1000, 10, 1e-6)

@@ -1,12 +1,25 @@
-"""Norms against torch's own and against the formula."""
+"""Norms against torch's own, against the formulas, and against the moments that noise promises."""
+
+import math
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
 
-from bnstudy.norms import BatchNorm
+from bnstudy.norms import BatchNorm, LpNorm, Noise, NoisyBatchNorm
+
+SHAPES = [(8, 3), (8, 3, 4, 5)]
+P = [1, 2, 3, math.inf]
+MAKE = {
+    "BatchNorm": BatchNorm,
+    "NoisyBatchNorm": NoisyBatchNorm,
+    "Noise": Noise,
+    "LpNorm": lambda features: LpNorm(features, p=1),
+}
 
 
-@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 4, 5)])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_batch_norm_is_torchs_for_every_shape(shape):
     reference = torch.nn.BatchNorm1d(3) if len(shape) == 2 else torch.nn.BatchNorm2d(3)
     ours = BatchNorm(3)
@@ -30,6 +43,210 @@ def test_batch_norm_is_the_formula():
     torch.testing.assert_close(norm(inputs), expected)
 
 
-def test_batch_norm_refuses_inputs_without_features():
-    with pytest.raises(ValueError, match=r"needs inputs \[N, C, ...\], found shape \[4\]"):
-        BatchNorm(4)(torch.randn(4))
+@pytest.mark.parametrize("name", MAKE)
+def test_norms_refuse_inputs_without_features(name):
+    with pytest.raises(ValueError, match=rf"{name} needs inputs \[N, C, ...\], found shape \[4\]"):
+        MAKE[name](4)(torch.randn(4))
+
+
+# Noise
+
+
+def drawn(
+    norm: nn.Module, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """m and s of s * a + m, from the outputs for a = 0 and a = 1."""
+    outputs = []
+    for a in (0.0, 1.0):
+        torch.manual_seed(seed)
+        outputs.append(norm(torch.full(shape, a, dtype=dtype)))
+    return outputs[0], outputs[1] - outputs[0]
+
+
+def test_the_moments_of_the_noise():
+    """Algorithm 1, over 200 steps of 200 units of 64 elements; tolerances of 5 standard errors."""
+    steps = [drawn(Noise(200), (4, 200, 4, 4), step) for step in range(200)]
+    m, s = (torch.stack(draws).transpose(1, 2).flatten(2) for draws in zip(*steps, strict=True))
+    mu, sigma = m.mean(2), s.mean(2)  # [step, unit]; an element adds 0.007 and 0.0125 to them
+    drift = mu.diff(dim=0).abs()
+    # Figure 8 of the paper: E|mu' - mu| = 1/3 and never more than 1.
+    assert drift.mean().item() == pytest.approx(1 / 3, abs=0.01)
+    assert 0.95 < drift.max().item() < 1.05
+    assert mu.mean().item() == pytest.approx(0, abs=0.0075)
+    assert mu.var().item() == pytest.approx(1 / 12, abs=0.002)
+    assert sigma.mean().item() == pytest.approx(1.125, abs=0.002)
+    assert sigma.var().item() == pytest.approx(0.25**2 / 12 + 0.1**2 / 64, abs=1.5e-4)
+    assert 0.93 < sigma.min().item() < 1.0 and 1.25 < sigma.max().item() < 1.32
+    # Within a unit of a step: uniform, of half-width 0.1, and normal, of standard deviation 0.1.
+    spread, scale = m - mu.unsqueeze(2), s - sigma.unsqueeze(2)
+    assert (m.amax(2) - m.amin(2)).max().item() <= 0.2
+    assert spread.var(2).mean().item() == pytest.approx(0.1**2 / 3, rel=0.01)
+    assert scale.var(2).mean().item() == pytest.approx(0.1**2, rel=0.01)
+    kurtosis = (scale**4).mean() / (scale**2).mean() ** 2
+    assert kurtosis.item() == pytest.approx(3, abs=0.15)  # 3 - 6 / 64 of 64 elements' own mean
+
+
+def test_noise_is_drawn_for_every_sample_and_position_around_that_of_the_unit():
+    m, s = drawn(Noise(3, r_mu=0.0, r_sigma=0.0), (5, 3, 2, 2), seed=1)
+    for values in (m, s):
+        of_unit = values[0, :, 0, 0]
+        torch.testing.assert_close(values, of_unit.view(1, 3, 1, 1).expand_as(values))
+        assert of_unit.unique().numel() == 3
+    m, s = drawn(Noise(3), (5, 3, 2, 2), seed=1)
+    assert m.unique().numel() == s.unique().numel() == m.numel()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_noise_comes_after_gamma_and_beta_and_is_a_constant_to_gradients(shape):
+    noisy, plain, noise = NoisyBatchNorm(3), BatchNorm(3), Noise(3)
+    for norm in (noisy, plain):
+        nn.init.constant_(norm.weight, 2.0), nn.init.constant_(norm.bias, 3.0)
+    inputs = torch.randn(shape)
+    torch.manual_seed(0)
+    outputs = noisy(inputs)
+    torch.manual_seed(0)
+    activations = plain(inputs)
+    expected = noise(activations)
+    assert torch.equal(outputs, expected)
+    (grad,) = torch.autograd.grad(expected.sum(), activations)
+    _, s = drawn(noise, shape, seed=0, dtype=torch.float32)
+    torch.testing.assert_close(grad, s)
+
+
+def test_noise_is_for_training_only():
+    noisy, plain = NoisyBatchNorm(3), BatchNorm(3)
+    inputs = torch.randn(8, 3)
+    assert not torch.equal(noisy(inputs), plain(inputs))
+    noisy.eval(), plain.eval()
+    before = torch.get_rng_state()
+    assert torch.equal(noisy(inputs), plain(inputs))
+    assert torch.equal(Noise(3).eval()(inputs), inputs)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert noisy.state_dict().keys() == plain.state_dict().keys() and not Noise(3).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("constant", "message"),
+    [
+        ({"n_mu": -0.5}, "norm.n_mu=-0.5 must be a number, 0 or more"),
+        ({"n_sigma": 0.5}, "norm.n_sigma=0.5 must be a number, 1 or more"),
+        ({"r_mu": math.inf}, "norm.r_mu=inf must be"),
+        ({"r_sigma": math.nan}, "norm.r_sigma=nan must be"),
+    ],
+)
+def test_noise_refuses_constants_out_of_range(constant, message):
+    for norm in (Noise, NoisyBatchNorm):
+        with pytest.raises(ValueError, match=message):
+            norm(3, **constant)
+
+
+# l_p norms
+
+
+@pytest.mark.parametrize(
+    ("p", "s_p"), [(1, 3.0), (2, 12.5**0.5), (3, 63 ** (1 / 3)), (math.inf, 6.0)]
+)
+@pytest.mark.parametrize("positions", [(), (2, 2)])
+def test_lp_norm_by_hand(p, s_p, positions):
+    """Of 1, 3, -2, 6 the mean is 2; the norm is that of these numbers, not of -1, 1, -4, 4."""
+    values = torch.tensor([1.0, 3.0, -2.0, 6.0], dtype=torch.float64)
+    inputs = torch.stack([values, torch.ones(4, dtype=torch.float64)], dim=1)
+    if positions:
+        inputs = inputs.T.reshape(1, 2, *positions)
+    norm = LpNorm(2, p, eps=0.0, momentum=0.25).double()
+    nn.init.constant_(norm.weight, 2.0), nn.init.constant_(norm.bias, 0.5)
+    outputs = norm(inputs).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(outputs[0], 2.0 * (values - 2.0) / s_p + 0.5)
+    assert outputs[1].tolist() == [0.5] * 4  # a unit that does not vary comes out as beta
+    assert norm.running_mean.tolist() == pytest.approx([0.25 * 2, 0.25])
+    assert norm.running_power_mean.tolist() == pytest.approx([0.75 + 0.25 * s_p, 1.0])
+
+
+@pytest.mark.parametrize("p", P)
+def test_positions_are_part_of_the_batch(p):
+    inputs = torch.randn(6, 3, 2, 5, dtype=torch.float64)
+    conv, linear = LpNorm(3, p).double(), LpNorm(3, p).double()
+    rows = inputs.movedim(1, -1).reshape(-1, 3)
+    for training in (True, False):
+        conv.train(training), linear.train(training)
+        torch.testing.assert_close(conv(inputs).movedim(1, -1).reshape(-1, 3), linear(rows))
+
+
+def test_l2_is_batch_norm_where_the_mean_is_zero_and_nowhere_else():
+    centred = torch.randn(50, 3, dtype=torch.float64)
+    centred -= centred.mean(0)
+    batch, l2 = BatchNorm(3).double(), LpNorm(3, 2, eps=1e-5**0.5).double()
+    torch.testing.assert_close(l2(centred), batch(centred))
+    shifted = centred + torch.tensor([0.0, 1.0, -10.0], dtype=torch.float64)
+    # s_2^2 = variance + mean^2: the further a unit is from zero, the smaller it comes out.
+    variance = centred.square().mean(0) + 1e-5
+    factor = (variance / (variance + torch.tensor([0.0, 1.0, 100.0]))).sqrt()
+    torch.testing.assert_close(l2(shifted), factor * batch(shifted))
+    assert factor[0] == 1 and factor[1] < 0.8 and factor[2] < 0.2
+
+
+@pytest.mark.parametrize("p", P)
+def test_gradients_flow_through_the_mean_and_the_power_mean(p):
+    torch.manual_seed(0)
+    norm = LpNorm(2, p, eps=0.0).double()
+    inputs = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(4, 2, 2, dtype=torch.float64)
+
+    def function(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        replaced = {"weight": weight, "bias": bias}
+        outputs = torch.func.functional_call(norm, replaced, (inputs,))
+        return (weights * outputs**2).sum()
+
+    arguments = inputs, norm.weight, norm.bias
+    assert gradcheck(function, arguments) and gradgradcheck(function, arguments)
+    # z does not change with the scale of y: <y, dL/dy> = 0 in every unit.
+    (grad,) = torch.autograd.grad(function(*arguments), inputs)
+    assert (grad * inputs).sum((0, 2)).abs().max() < 1e-12 < grad.abs().min()
+
+
+@pytest.mark.parametrize("p", P)
+def test_a_unit_that_is_always_zero_stays_finite(p):
+    inputs = torch.zeros(4, 2, requires_grad=True)
+    outputs = LpNorm(2, p)(inputs)
+    assert not outputs.any()
+    (grad,) = torch.autograd.grad((outputs * torch.randn(4, 2)).sum(), inputs, create_graph=True)
+    (second,) = torch.autograd.grad(grad.square().sum(), inputs)
+    assert torch.isfinite(grad).all() and torch.isfinite(second).all()
+
+
+@pytest.mark.parametrize("p", P)
+def test_evaluation_uses_the_averages_of_training(p):
+    torch.manual_seed(0)
+    norm = LpNorm(2, p, momentum=0.1).double()
+    mean, power_mean = [], []
+    for _ in range(300):
+        inputs = 2.0 * torch.randn(100, 2, dtype=torch.float64) + torch.tensor([0.0, 3.0])
+        norm(inputs)
+        mean.append(inputs.mean(0))
+        power = inputs.abs().amax(0) if p == math.inf else (inputs.abs() ** p).mean(0) ** (1 / p)
+        power_mean.append(power)
+    # An average over the last 10 or so of 300 batches: within 5 of its standard errors.
+    for running, seen in ((norm.running_mean, mean), (norm.running_power_mean, power_mean)):
+        batches = torch.stack(seen)
+        error = (running - batches.mean(0)).abs() / batches.std(0)
+        assert error.max() < 5 * (0.1 / 1.9) ** 0.5
+        assert not torch.equal(running, batches[-1])
+    norm.eval()
+    before = [norm.running_mean.clone(), norm.running_power_mean.clone()]
+    single = torch.tensor([[5.0, -1.0]], dtype=torch.float64)
+    torch.testing.assert_close(norm(single), (single - before[0]) / before[1])
+    assert torch.equal(norm.running_mean, before[0])
+    assert torch.equal(norm.running_power_mean, before[1])
+
+
+def test_without_gamma_and_beta():
+    inputs = torch.randn(8, 3)
+    plain = LpNorm(3, 1, affine=False)
+    assert not list(plain.parameters()) and torch.equal(plain(inputs), LpNorm(3, 1)(inputs))
+
+
+@pytest.mark.parametrize("wrong", [{"p": 0.5}, {"p": math.nan}, {"p": 1, "eps": -1.0}])
+def test_lp_norm_refuses_what_is_no_norm(wrong):
+    key = list(wrong)[-1]
+    with pytest.raises(ValueError, match=f"norm.{key}={wrong[key]} must be a number, "):
+        LpNorm(3, **wrong)

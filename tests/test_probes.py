@@ -1,6 +1,6 @@
 """Probes: what each measures, by hand; that none of them disturbs training, for every norm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from bnstudy.data import Batch
 from bnstudy.models.deep_linear import DeepLinear
-from bnstudy.norms import BatchNorm
+from bnstudy.norms import BatchNorm, NoisyBatchNorm
 from bnstudy.params import Params
 from bnstudy.probes.activations import Activations
+from bnstudy.probes.consecutive_gradients import ConsecutiveGradients
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
+from bnstudy.probes.moments import Moments
 from bnstudy.train import gradients, trainable
 from bnstudy.update import Loss, Update, layers_of
 
@@ -27,16 +29,25 @@ def probes_of(option: str) -> dict[str, Any]:
     return instantiate(config(f"probes=[{option}]", EVERY_STEP).probes, _convert_="all")
 
 
-def update_of(model: nn.Module, criterion: Any, batch: Batch, lr: float, **options: Any) -> Update:
-    """One step of SGD on one batch, seen from both ends."""
+def update_of(
+    model: nn.Module,
+    criterion: Any,
+    batch: Batch,
+    lr: float,
+    next_batch: Batch | None = None,
+    **options: Any,
+) -> Update:
+    """One step of SGD on one batch, seen from both ends; the next step's batch may be another."""
     loss = Loss(model, criterion, batch, seed=11)
+    next_loss = Loss(model, criterion, next_batch or batch, seed=12)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, **options)
     torch.manual_seed(11)
     criterion(model(batch.inputs), batch.targets).backward()
     before = {name: p.clone() for name, p in trainable(model).items()}
     optimizer.step()
     layers = layers_of(model) if hasattr(model, "layers") else {}
-    return Update(0, loss, before, gradients(model), trainable(model), lr, layers)
+    grads, after = gradients(model), trainable(model)
+    return Update(0, loss, before, grads, after, lr, layers, next_loss)
 
 
 # Contracts: every probe of configs/probes, without being told of it
@@ -143,15 +154,7 @@ def test_landscape_along_a_random_direction_of_the_same_length():
     torch.testing.assert_close(measured["random_gradient_change"], 3.0 * distance)
     assert not torch.allclose(measured["random_loss"], measured["loss"])
     assert torch.equal(probe(update)["random_loss"], measured["random_loss"])
-    other = Update(
-        1,
-        Loss(update.loss.model, update.loss.criterion, update.loss.batch, seed=12),
-        update.params,
-        update.grads,
-        update.new_params,
-        update.lr,
-        update.layers,
-    )
+    other = replace(update, loss=replace(update.loss, seed=12))
     assert not torch.equal(probe(other)["random_loss"], measured["random_loss"])
 
 
@@ -279,3 +282,95 @@ def test_activations_that_overflow_or_do_not_vary():
 def test_activations_refuse_to_record_nothing(key):
     with pytest.raises(ValueError, match=f"probes.activations.{key}=0 must be at least 1"):
         Activations(**{key: 0})
+
+
+# Moments
+
+
+def test_moments_of_two_steps_in_closed_form():
+    """Of W x on a batch and of W' x' on the next one."""
+    torch.manual_seed(4)
+    model = DeepLinear((6,), 6, nn.Identity, depth=2).double()
+    batch, next_batch = (Batch(*torch.randn(2, 50, 6, dtype=torch.float64)) for _ in range(2))
+    update = update_of(model, nn.functional.mse_loss, batch, lr=0.5, next_batch=next_batch)
+    measured = Moments(layers=["layer1"], units=3)(update)
+    for prefix, params, inputs in (
+        ("", update.params, batch.inputs),
+        ("next_", update.new_params, next_batch.inputs),
+    ):
+        sampled = (inputs @ params["layer1.linear.weight"].T)[:, [0, 2, 4]]
+        torch.testing.assert_close(measured[f"{prefix}mean/layer1"], sampled.mean(0))
+        variance = (sampled - sampled.mean(0)).square().mean(0)
+        torch.testing.assert_close(measured[f"{prefix}variance/layer1"], variance)
+    keys = {f"{prefix}{what}/layer1" for prefix in ("", "next_") for what in ("mean", "variance")}
+    assert measured.keys() == keys
+
+
+def test_the_drift_of_the_moments_is_that_of_figure_8():
+    """A third with the noise of algorithm 1, at most 1; next to nothing with BatchNorm alone."""
+    torch.manual_seed(5)
+    batch = Batch(*torch.randn(2, 200, 20))
+    drift = {}
+    for norm in (BatchNorm, NoisyBatchNorm):
+        update = update_of(
+            DeepLinear((20,), 20, norm, depth=1), nn.functional.mse_loss, batch, 0.01
+        )
+        steps = []
+        for seed in range(100):
+            losses = {"loss": replace(update.loss, seed=2 * seed)}
+            losses["next_loss"] = replace(update.loss, seed=2 * seed + 1)
+            measured = Moments(units=20)(replace(update, **losses))
+            steps.append((measured["next_mean/layer1"] - measured["mean/layer1"]).abs())
+        drift[norm] = torch.stack(steps)
+    assert drift[BatchNorm].max() < 0.01
+    # 2000 draws: 4 standard errors. 200 samples leave a mean 0.009 from mu.
+    assert drift[NoisyBatchNorm].mean().item() == pytest.approx(1 / 3, abs=0.02)
+    assert 0.9 < drift[NoisyBatchNorm].max() < 1.06
+
+
+def test_moments_refuse_to_record_nothing():
+    with pytest.raises(ValueError, match="probes.moments.units=0 must be at least 1"):
+        Moments(units=0)
+
+
+# Gradients of successive steps
+
+
+def noisy_quadratic(lr: float, next_noise: Tensor) -> Update:
+    """L_t = theta A theta / 2 + b_t theta, with A = diag(1, 2, 3): every batch has its own b."""
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    start = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)
+    noise = torch.tensor([0.1, 0.2, -0.3], dtype=torch.float64)
+    return update_of(
+        Point(start),
+        lambda theta, b: 0.5 * theta @ matrix @ theta + b @ theta,
+        Batch(torch.zeros(1), noise),
+        lr,
+        next_batch=Batch(torch.zeros(1), next_noise),
+    )
+
+
+def test_consecutive_gradients_contain_the_noise_of_two_batches():
+    """g_{t+1} - g_t = b_{t+1} - b_t - lr A g_t: it stays when the step vanishes."""
+    next_noise = torch.tensor([-0.2, 0.4, 0.0], dtype=torch.float64)
+    update = noisy_quadratic(0.1, next_noise)
+    (grad,) = update.grads.values()
+    change = next_noise - update.loss.batch.targets - 0.1 * torch.tensor([1.0, 2.0, 3.0]) * grad
+    torch.testing.assert_close(ConsecutiveGradients()(update)["change"], change.norm())
+    still = noisy_quadratic(1e-12, next_noise)
+    noise_alone = (next_noise - still.loss.batch.targets).norm()
+    torch.testing.assert_close(ConsecutiveGradients()(still)["change"], noise_alone)
+    assert Landscape(multiples=[1])(still)["gradient_change"] < 1e-10
+
+
+def test_on_one_batch_consecutive_gradients_are_the_landscapes_at_one_step():
+    update = linear_update(BatchNorm)
+    measured = ConsecutiveGradients()(update)
+    torch.testing.assert_close(
+        measured["change"], Landscape(multiples=[1])(update)["gradient_change"][0]
+    )
+    _, grads = update.loss.value_and_grad(update.new_params)
+    name = "layer2.linear.weight"
+    expected = (grads[name] - update.grads[name]).norm()
+    torch.testing.assert_close(measured["change/layer2"], expected)
+    assert measured.keys() == {"change", "change/layer2"}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bnstudy import checkpoint
 from bnstudy.data import Batch
+from bnstudy.params import add_scaled
 from bnstudy.recorder import Recorder
 from bnstudy.train import evaluate, penalty, train
 from bnstudy.update import Update
@@ -67,6 +68,43 @@ def test_training_accuracy_is_that_of_the_batch_before_the_update(tmp_path):
 
     *_, record = run(small_config("vgg", "none"), tmp_path, {"look": Call(look)})
     assert [line["train/accuracy"] for line in record if "train/accuracy" in line] == seen
+
+
+@pytest.mark.parametrize("norm", options("norm"))
+def test_the_next_loss_is_bitwise_that_of_the_next_step(norm, tmp_path):
+    """With augmentation, with dropout, and from one epoch to the next: 100 images, 16 a batch."""
+    cfg = small_config("vgg", norm, "data.augment=true", "data.held_out=1697", "batch_size=16")
+    data, model, optimizer = build(cfg)
+    model.append(torch.nn.Dropout(0.5))
+    recorder = Recorder(tmp_path, {"fingerprint": "", "config": {}})
+    probe = Call(lambda update: {"loss": update.next_loss(update.new_params)})
+    numbers = {"steps": 9, "batch_size": 16, "seed": 0}
+    train(model, data, optimizer, recorder, probes={"next": probe}, **numbers)
+    recorder.close()
+    steps = [line for line in lines(tmp_path) if "train/loss" in line]
+    assert [line["next/loss"] for line in steps[:-1]] == [line["train/loss"] for line in steps[1:]]
+    assert len(steps) == 9
+
+
+def test_noise_is_the_same_along_the_gradient_and_new_at_every_step(tmp_path):
+    seen: list[list[Tensor]] = []
+
+    def look(update: Update) -> dict[str, Tensor]:
+        noise = []
+        for step_size in (0.0, 0.4):
+            there = add_scaled(update.params, update.grads, -step_size)
+            outputs = update.loss.activations(there, ["layer1.conv", "layer1.norm"])
+            noise.append(outputs["layer1.norm"] - outputs["layer1.conv"])
+        seen.append(noise)
+        return {}
+
+    # With s = 1, what is added to the input of the noise is m.
+    cfg = small_config("vgg", "noise", "norm.n_sigma=1", "norm.r_sigma=0")
+    run(cfg, tmp_path, {"look": Call(look)})
+    (here, there), (other, _), _ = seen
+    torch.testing.assert_close(here, there, rtol=0, atol=1e-5)
+    units, other_units = here.mean((0, 2, 3)), other.mean((0, 2, 3))
+    assert (units - other_units).abs().max() > 0.1
 
 
 def test_regression_has_no_accuracy_and_no_test_set(tmp_path):

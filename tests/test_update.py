@@ -12,7 +12,7 @@ from bnstudy.data import Batch
 from bnstudy.norms import BatchNorm
 from bnstudy.params import Params, add_scaled, normal_like
 from bnstudy.train import trainable
-from bnstudy.update import Loss, layers_of, select_layers
+from bnstudy.update import Loss, layers_of, sample_units, select_layers
 
 
 class Noisy(nn.Module):
@@ -147,17 +147,17 @@ def test_hvp_against_finite_differences(norm):
     loss = Loss(model, nn.functional.cross_entropy, batch, seed=0)
     params = trainable(model)
     vector = normal_like(params, 3)
+
+    def difference(name: str, step: float) -> Tensor:
+        _, ahead = loss.value_and_grad(add_scaled(params, vector, step), wrt=[name])
+        _, behind = loss.value_and_grad(add_scaled(params, vector, -step), wrt=[name])
+        return (ahead[name] - behind[name]) / (2 * step)
+
     product = loss.hvp(params, vector)
-
-    def grads_at(scale: float) -> dict[str, torch.Tensor]:
-        return loss.value_and_grad(add_scaled(params, vector, scale))[1]
-
-    # Two central differences, so that the error goes with the fourth power of the step.
-    near, far = [{s: grads_at(s * step) for s in (1, -1)} for step in (1e-4, 2e-4)]
     for name in params:
-        slopes = [(g[1][name] - g[-1][name]) / (2 * h) for g, h in ((near, 1e-4), (far, 2e-4))]
-        expected = (4 * slopes[0] - slopes[1]) / 3
-        torch.testing.assert_close(product[name], expected, rtol=1e-6, atol=1e-8)
+        # Extrapolated to steps of zero: the error of one difference alone is that of its step.
+        expected = (4 * difference(name, 2e-5) - difference(name, 4e-5)) / 3
+        torch.testing.assert_close(product[name], expected, rtol=1e-7, atol=1e-9)
 
 
 def test_hvp_of_a_linear_function_is_zero():
@@ -184,3 +184,12 @@ def test_unknown_probe_layers_are_named():
     assert select_layers(layers, None) == layers
     with pytest.raises(ValueError, match="'layer9' is not in the model; its layers are layer1, "):
         select_layers(layers, ["layer9"])
+
+
+@pytest.mark.parametrize("positions", [(), (2, 3)])
+def test_sampled_units_are_evenly_spaced(positions):
+    outputs = torch.arange(4.0 * 7 * 6).view(4, 7, 6)[:, :, : 6 if positions else 1]
+    outputs = outputs.reshape(4, 7, *positions)
+    for units, chosen in ((1, [0]), (3, [0, 2, 4]), (7, range(7)), (99, range(7))):
+        expected = torch.stack([outputs[:, unit].flatten() for unit in chosen])
+        assert torch.equal(sample_units(outputs, units), expected)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.update import Update, select_layers
+from bnstudy.update import Update, sample_units, select_layers
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
 PERCENTILES = (0.15, 0.50, 0.85)
@@ -50,8 +50,7 @@ class Activations:
         return measured
 
     def _measure(self, outputs: Tensor) -> dict[str, Tensor]:
-        units = outputs.transpose(0, 1).flatten(1)  # [features, batch * positions]
-        sampled = units[_evenly_spaced(len(units), self.units)]
+        sampled = sample_units(outputs, self.units)
         low, high = sampled.amin(1), sampled.amax(1)
         return {
             "histogram": _histogram(sampled, low, high, self.bins),
@@ -59,13 +58,8 @@ class Activations:
             "mean": sampled.mean(1),
             "variance": sampled.var(1, correction=0),
             "percentiles": _percentiles(sampled),
-            "zeros": (units <= 0).double().mean(),
+            "zeros": (outputs <= 0).double().mean(),
         }
-
-
-def _evenly_spaced(features: int, units: int) -> list[int]:
-    units = min(units, features)
-    return [i * features // units for i in range(units)]
 
 
 def _histogram(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
