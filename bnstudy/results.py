@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
 Series = tuple[Steps, Values]  # a metric over a run: steps [n], values [n, ...]
 
-# How and where a run is made, and names: runs that differ only here are alike.
-EXECUTION = ("results", "device", "threads", "progress", "wandb", "save_every", "scale")
-EXECUTION_OF_DATA = ("root", "cache", "download", "name")
+# Keys of the config.
+# How and where a run is executed, and labels: runs that differ only here are the same run.
+NOT_SCIENCE = ("results", "device", "threads", "progress", "wandb", "save_every", "scale")
+NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
+# What is measured along the way and how often: training is the same, bit by bit, whatever it is.
+MEASURING = ("probes", "probe_every", "test_every")
+# How much a probe records; all its other options say what it measures.
+EXTENT_OF_PROBES = ("every", "layers", "random_direction")
 NETWORKS = {"vgg": "VGG", "resnet": "ResNet", "deep_linear": "deep linear network", "mlp": "MLP"}
 
 
@@ -168,36 +174,59 @@ def _read_header(path: Path, lines: list[bytes]) -> dict[str, Any]:
 
 
 def settings(run: Run) -> str:
-    """What two runs must share to be drawn together: all of the config but norm, lr and seed."""
-    config = {k: v for k, v in run.config.items() if k not in (*EXECUTION, "seed", "norm")}
+    """What two runs must share to be compared: how they are trained, but for norm, lr and seed."""
+    ignored = (*NOT_SCIENCE, *MEASURING, "experiment", "seed", "norm")
+    config = {k: v for k, v in run.config.items() if k not in ignored}
     config["optimizer"] = {k: v for k, v in config["optimizer"].items() if k != "lr"}
     # Data that is made from the run's seed has that seed in its own config.
-    ignored = (*EXECUTION_OF_DATA, "seed")
+    ignored = (*NOT_SCIENCE_OF_DATA, "seed")
     config["data"] = {k: v for k, v in config.get("data", {}).items() if k not in ignored}
-    return json.dumps([run.experiment, run.scale, config], sort_keys=True)
+    return json.dumps([run.scale, config], sort_keys=True)
 
 
 def comparable(runs: Sequence[Run]) -> list[Run]:
-    """The largest set of runs that differ in nothing but norm, lr and seed.
+    """The largest set of runs that differ in nothing but norm, lr and seed; each training once.
 
     A folder may hold more than the experiment's grid, say a run with another init; without this it
     would pass for one more seed. Two settings of one norm, say another momentum, count as well.
+    The runs may be of several experiments: neither its name nor which probes it has, how often and
+    on which layers, is a difference, but what a probe measures, say its step sizes, is one. Of runs
+    with the same norm, lr and seed the one that recorded most is kept: they are no two seeds.
     """
-    kept = _most_common(runs, settings)
-    arms = {run.norm: None for run in kept}
-    chosen = [_most_common([r for r in kept if r.norm == norm], _norm_config) for norm in arms]
-    together = {run for arm in chosen for run in arm}
-    return [run for run in kept if run in together]
+    kept = _agreeing(runs, settings)
+    for norm in dict.fromkeys(run.norm for run in kept):
+        kept = _agreeing(kept, partial(_norm_options, norm=norm))
+    for probe in dict.fromkeys(name for run in kept for name in run.config.get("probes", {})):
+        kept = _agreeing(kept, partial(_probe_options, probe=probe))
+    fullest: dict[tuple[str, float, int], Run] = {}
+    for run in kept:
+        same = run.norm, run.lr, run.seed
+        fullest[same] = max(fullest.get(same, run), run, key=_size)
+    return [run for run in kept if fullest[run.norm, run.lr, run.seed] is run]
 
 
-def _norm_config(run: Run) -> str:
-    return json.dumps(run.config.get("norm"), sort_keys=True)
+def _agreeing(runs: Sequence[Run], of: Callable[[Run], str | None]) -> list[Run]:
+    """The runs with the most common value, and those with None, which it does not concern."""
+    values = [of(run) for run in runs]
+    common = Counter(value for value in values if value is not None).most_common(1)
+    wanted = {None, *(value for value, _ in common)}
+    return [run for run, value in zip(runs, values, strict=True) if value in wanted]
 
 
-def _most_common(runs: Sequence[Run], key: Callable[[Run], str]) -> list[Run]:
-    keys = [key(run) for run in runs]
-    common = Counter(keys).most_common(1)[0][0] if keys else None
-    return [run for run, own in zip(runs, keys, strict=True) if own == common]
+def _norm_options(run: Run, norm: str) -> str | None:
+    return json.dumps(run.config.get("norm"), sort_keys=True) if run.norm == norm else None
+
+
+def _probe_options(run: Run, probe: str) -> str | None:
+    options = run.config.get("probes", {}).get(probe)
+    if options is None:
+        return None
+    measured = {k: v for k, v in options.items() if k not in EXTENT_OF_PROBES}
+    return json.dumps(measured, sort_keys=True)
+
+
+def _size(run: Run) -> int:
+    return sum(len(steps) for steps, _ in run.records.values())
 
 
 def align(series: Iterable[Series]) -> Series:

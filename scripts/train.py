@@ -29,6 +29,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bnstudy.results import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
+
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it
     import torch
 
@@ -38,9 +40,6 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not 
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
-# How and where a run is executed, and labels: runs that differ only here are the same run.
-NOT_SCIENCE = ("results", "device", "threads", "progress", "wandb", "save_every", "scale")
-NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
 # What the name of a run's directory and of those above it says anyway.
 NAMED = ("experiment", "scale", "model", "norm", "init", "optimizer.lr", "seed")
 # Raised for bad input before any work; the same raised later is a fault and keeps its traceback.

@@ -4,9 +4,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
@@ -18,9 +21,18 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from bnstudy import figures, results
-from bnstudy.figures import figure11, panels, style
+from bnstudy.figures import (
+    figure8a,
+    figure8b,
+    figure11,
+    panels,
+    style,
+    wrong_consecutive,
+    wrong_envelope,
+)
 from bnstudy.results import Run
 
 ROOT = Path(__file__).parent.parent
@@ -31,22 +43,37 @@ BLOCKED = (
     "import sys, runpy; sys.modules |= dict.fromkeys("
     "['torch', 'hydra', 'wandb', 'omegaconf', 'matplotlib.pyplot']);"
 )
+# The figures over which the paper's curves are drawn.
+OVERLAID = {"figure1", "figure2", "figure3a", "figure3b", "figure4", "figure5a", "figure5b"}
+OVERLAID |= {"figure10", "figure11", "figure12", "figure13"}
+Runs = dict[str, list[Run]]  # by experiment
+
+
+def load(root: Path) -> Runs:
+    """All runs below `root`, by experiment."""
+    return {experiment: results.load_runs(experiment, root) for experiment in made_up.GRIDS}
 
 
 @pytest.fixture(scope="session")
-def made_up_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder results/runs with both experiments at scale demo."""
-    root = tmp_path_factory.mktemp("made_up") / "results" / "runs"
-    made_up.write_runs(root / "demo")
-    return root
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The runs of all experiments at scale demo."""
+    root = tmp_path_factory.mktemp("made_up")
+    made_up.write_runs(root)
+    return load(root)
 
 
 @pytest.fixture(scope="session")
-def paper_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same at scale paper."""
-    root = tmp_path_factory.mktemp("paper_runs")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The same at scale paper, one seed."""
+    root = tmp_path_factory.mktemp("paper")
     made_up.write_runs(root, scale="paper", seeds=(0,))
-    return root
+    return load(root)
+
+
+@pytest.fixture(scope="session")
+def draw(demo: Runs) -> Callable[[str], Figure]:
+    """Draws a figure from all runs that it reads, once."""
+    return cache(lambda name: FIGURES[name].draw(runs_of(FIGURES[name], demo)))
 
 
 @pytest.fixture
@@ -55,9 +82,9 @@ def axes() -> Axes:
     return Figure().subplots()
 
 
-def runs_of(figure: ModuleType, root: Path) -> list[Run]:
+def runs_of(figure: ModuleType, runs: Runs) -> list[Run]:
     """The runs that a figure reads."""
-    return [run for name in figure.EXPERIMENTS for run in results.load_runs(name, root)]
+    return [run for name in figure.EXPERIMENTS for run in runs[name]]
 
 
 def write(directory: Path, lines: list[made_up.Line], norm: str = "none", **how: str) -> Run:
@@ -72,6 +99,13 @@ def losses(directory: Path, values: Sequence[float], norm: str = "none", **how: 
     return write(directory, lines, norm, **how)
 
 
+def changed(directory: Path, run: Run, **config: object) -> Run:
+    """A run as this one but with another config, and without records."""
+    header = json.loads(json.dumps(run.header))
+    header["config"] |= config
+    return results.load_run(made_up.write_record(directory, header, [{"step": 0}]))
+
+
 def train_loss(run: Run) -> results.Series:
     """The series that most of the tests of curves draw."""
     return run["train/loss"]
@@ -84,49 +118,103 @@ def ydata(line: Line2D) -> np.ndarray:
 
 def words(figure: Figure) -> str:
     """All text of a figure."""
-    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    texts = [text.get_text() for text in figure.findobj(Text)]
     return "\n".join(texts).replace("\u00a0", " ")
+
+
+def labels(figure: Figure) -> list[str]:
+    """What the legend of a figure says; [] without one."""
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 # Every figure
 
 
 def test_the_figures_are_found_in_their_order() -> None:
-    known = ["figure1", "figure3a", "figure3b", "figure4", "figure9", "figure10", "figure11"]
-    assert [name for name in FIGURES if name in known] == known
-    assert "style" not in FIGURES
+    papers = ["1", "2", "3a", "3b", "4", "5a", "5b", "6", "8a", "8b", "9", "10", "11", "12", "13"]
+    others = ["random_directions", "wrong_consecutive", "wrong_envelope"]
+    assert list(FIGURES) == [f"figure{number}" for number in papers] + others
 
 
 def test_a_new_figure_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "figure5.py").write_text('"""Five."""\nEXPERIMENTS = ("vgg",)\ndraw = print\n')
+    (tmp_path / "figure7.py").write_text('"""Seven."""\nEXPERIMENTS = ("vgg",)\ndraw = print\n')
     (tmp_path / "not_a_figure.py").write_text('"""No."""\n')
     monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
     found = figures.discover()
-    assert list(found).index("figure5") == list(found).index("figure4") + 1
+    assert list(found).index("figure7") == list(found).index("figure6") + 1
     assert "not_a_figure" not in found
-    assert figures.title(found["figure5"]) == "Five."
+    assert figures.title(found["figure7"]) == "Seven."
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.filterwarnings("error")
-def test_every_figure_draws(name: str, made_up_runs: Path, tmp_path: Path) -> None:
-    runs = runs_of(FIGURES[name], made_up_runs / "demo")
-    figure = FIGURES[name].draw(runs)
-    style.save(figure, tmp_path / "figure.png")
-    for label in {run.label for run in runs}:
-        assert f"{label}; seed" in words(figure)
-    assert "(n = " in words(figure)
-    assert "Left out" not in words(figure)
-    assert figures.title(FIGURES[name])
+def test_every_figure_says_what_its_runs_are(
+    name: str, draw: Callable[[str], Figure], demo: Runs
+) -> None:
+    said = words(draw(name))
+    for label in {run.label for run in runs_of(FIGURES[name], demo)}:
+        assert f"{label}; seed" in said
+    assert "(n = " in said
+    assert "Left out" not in said
+    # Some text has to say "not", or it does not tell a figure that shows the wrong way.
+    assert ("wrong:" in said) == figures.title(FIGURES[name]).startswith("Not ")
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.filterwarnings("error")
-def test_every_figure_draws_what_there_is(name: str, made_up_runs: Path) -> None:
-    runs = runs_of(FIGURES[name], made_up_runs / "demo")
+def test_no_text_is_cut_off_or_overlaps(name: str, draw: Callable[[str], Figure]) -> None:
+    figure = draw(name)
+    boxes = [(text.get_window_extent(), text.get_text()) for text in shown_texts(figure)]
+    assert len(boxes) > 10
+    for box, text in boxes:
+        assert figure.bbox.x0 - 1 < box.x0 and box.x1 < figure.bbox.x1 + 1, text
+        assert figure.bbox.y0 - 1 < box.y0 and box.y1 < figure.bbox.y1 + 1, text
+    for (one, text), (other, other_text) in combinations(boxes, 2):
+        assert not one.padded(-0.5).overlaps(other.padded(-0.5)), (text, other_text)
+
+
+def shown_texts(figure: Figure) -> list[Text]:
+    """The texts that are drawn: of the figure, its legends, its panels, and their ticks."""
+    texts = list(figure.texts)
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        texts += [*axes.texts, axes._left_title]
+        texts += axes.get_legend().get_texts() if axes.get_legend() else []
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            texts += [tick.label1 for tick in ticks if low <= tick.get_loc() <= high]
+            texts.append(axis.label)
+    return [text for text in texts if text.get_text().strip() and text.get_visible()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_arm_has_its_colour_in_every_figure(name: str, draw: Callable[[str], Figure]) -> None:
+    figure = draw(name)
+    colours = {arm.name: arm.colour for arm in style.ARMS.values()}
+    for legend in figure.legends:
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+            arm = text.get_text().split(" (")[0].split(", lr")[0].removeprefix("envelope, ")
+            shared = {"chance", "end of a diverged run", "not finite", "median over steps"}
+            assert arm in shared or handle.get_color() == colours[arm]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_what_there_is_and_says_what_is_missing(name: str, demo: Runs) -> None:
+    runs = runs_of(FIGURES[name], demo)
     assert "no " in words(FIGURES[name].draw([run for run in runs if run.norm == "batch"][-1:]))
     diverged = [run for run in runs if run.outcome == "diverged"]
-    FIGURES[name].draw(diverged)
+    said = words(FIGURES[name].draw(diverged)).replace("\n", " ")
+    assert re.search("no (BatchNorm.*)?runs at lr", said)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_runs_that_recorded_nothing_yet(
+    name: str, demo: Runs, tmp_path: Path
+) -> None:
+    for run in runs_of(FIGURES[name], demo):
+        header = run.header | {"fingerprint": ""}
+        made_up.write_record(tmp_path / run.directory.name, header, [], outcome="interrupted")
+    empty = [results.load_run(path) for path in sorted(tmp_path.iterdir())]
+    assert "was not recorded" in words(FIGURES[name].draw(empty)).replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -137,33 +225,26 @@ def test_every_figure_without_runs_says_how_to_make_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_says_what_it_leaves_out(
-    name: str, made_up_runs: Path, tmp_path: Path
-) -> None:
-    runs = runs_of(FIGURES[name], made_up_runs / "demo")
-    header = json.loads(json.dumps(runs[0].header))
-    header["config"]["optimizer"]["momentum"] = 0.9
-    other = results.load_run(made_up.write_record(tmp_path, header, [{"step": 0}]))
-    assert "Left out: 1 run with other settings." in words(FIGURES[name].draw([*runs, other]))
+def test_every_figure_says_what_it_leaves_out(name: str, demo: Runs, tmp_path: Path) -> None:
+    runs = [run for run in runs_of(FIGURES[name], demo) if run.seed == 0]
+    other = changed(tmp_path, runs[0], batch_size=7)
+    note = f"Left out (other settings, or made twice): 1 run of {other.experiment}."
+    assert note in words(FIGURES[name].draw([*runs, other])).replace("\n", " ")
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_figure_changes_matplotlib_settings(name: str, made_up_runs: Path) -> None:
+def test_no_figure_changes_matplotlib_settings(demo: Runs) -> None:
     before = dict(matplotlib.rcParams)
-    FIGURES[name].draw(runs_of(FIGURES[name], made_up_runs / "demo"))
+    FIGURES["figure5b"].draw(runs_of(FIGURES["figure5b"], demo))
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize("name", sorted(set(FIGURES) - {"figure9"}))
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_paper_is_drawn_over_runs_of_its_size_only(
-    name: str, made_up_runs: Path, paper_runs: Path
+    name: str, draw: Callable[[str], Figure], paper: Runs
 ) -> None:
-    def legend(root: Path) -> str:
-        figure = FIGURES[name].draw(runs_of(FIGURES[name], root))
-        return "\n".join(text.get_text() for text in figure.legends[0].get_texts())
-
-    assert "paper" in legend(paper_runs)
-    assert "paper" not in legend(made_up_runs / "demo")
+    overlaid = FIGURES[name].draw(runs_of(FIGURES[name], paper))
+    assert any("paper" in label for label in labels(overlaid)) == (name in OVERLAID)
+    assert not any("paper" in label for label in labels(draw(name)))
 
 
 def test_the_paper_curves_say_where_they_are_from() -> None:
@@ -261,16 +342,59 @@ def test_a_band_is_the_range_of_each_run_averaged_over_runs(axes: Axes, tmp_path
     np.testing.assert_array_equal(ydata(high), [6.0, np.nan])
 
 
-def test_smooth_is_a_running_mean_that_keeps_both_ends(tmp_path: Path) -> None:
-    run = losses(tmp_path, [0.0, 3.0, 6.0, math.nan, 2.0, 1.0])
+def test_several_ranges_are_one_area_with_their_edges_averaged(axes: Axes, tmp_path: Path) -> None:
+    cell = [losses(tmp_path, [1.0, 1.0], "batch")]
+    steps = np.array([0, 1])
+    ranges = [
+        (steps, np.array([1.0, 2.0]), np.array([3.0, 4.0])),
+        (steps, np.array([4.0, 8.0]), np.array([27.0, 9.0])),
+    ]
+    panels.area(axes, cell, ranges, log=True, label="both")
+    low, high = axes.lines
+    np.testing.assert_allclose(ydata(low), [2.0, 4.0])
+    np.testing.assert_allclose(ydata(high), [9.0, 6.0])
+    assert axes.get_legend_handles_labels()[1] == ["both"]
+
+
+def test_units_are_the_first_of_the_lowest_seed_between_the_extremes_of_all(
+    axes: Axes, tmp_path: Path
+) -> None:
+    cell = []
+    for seed, rows in ((1, [[9.0, 1.0], [9.0, -4.0]]), (0, [[2.0, 3.0], [5.0, 6.0]])):
+        lines = [{"step": i, "moments/mean/layer2": row} for i, row in enumerate(rows)]
+        header = made_up.make_header("vgg", "batch", 0.1, seed)
+        cell.append(results.load_run(made_up.write_record(tmp_path / str(seed), header, lines)))
+    panels.units(axes, cell, lambda run: run["moments/mean/layer2"])
+    np.testing.assert_array_equal(ydata(axes.lines[0]), [2.0, 5.0])
+    (shaded,) = axes.collections
+    bounds = shaded.get_paths()[0].get_extents()
+    assert (bounds.ymin, bounds.ymax) == (-4.0, 9.0)
+    assert axes.lines[0].get_label() == "BatchNorm (n = 2)"
+
+
+def test_smooth_is_a_running_mean_over_full_windows(tmp_path: Path) -> None:
+    run = losses(tmp_path / "a", [0.0, 3.0, 6.0, math.nan, 2.0, 7.0])
     run.config["steps"] = 300
     assert panels.window(run) == 3
     steps, values = panels.smooth(run, "train/loss", factor=10)
-    np.testing.assert_array_equal(steps, range(6))
-    np.testing.assert_allclose(values, [0, 30, 45, 40, 15, 10])
+    np.testing.assert_array_equal(steps, [1, 2, 3, 4])
+    np.testing.assert_allclose(values, [30, 45, 40, 45])
+    run = losses(tmp_path / "b", [1.0] * 30 + [99.0])
     run.config["steps"] = 1500
     assert panels.window(run) == 11
-    np.testing.assert_array_equal(panels.smooth(run, "train/loss")[0], [0, 5])
+    steps, values = panels.smooth(run, "train/loss")
+    np.testing.assert_array_equal(steps, [5, 10, 15, 20, 25])
+    np.testing.assert_allclose(values, [1, 1, 1, 1, (10 + 99) / 11])
+
+
+@pytest.mark.parametrize(("losses_there", "steps"), [(1, [0]), (2, [0, 1]), (5, [2]), (11, [5])])
+def test_smooth_of_a_record_shorter_than_the_window(
+    tmp_path: Path, losses_there: int, steps: list[int]
+) -> None:
+    run = losses(tmp_path, [2.0] * losses_there, outcome="diverged")
+    run.config["steps"] = 1500
+    np.testing.assert_array_equal(panels.smooth(run, "train/loss")[0], steps)
+    np.testing.assert_array_equal(panels.smooth(run, "train/loss")[1], [2.0] * len(steps))
 
 
 def test_thin_keeps_the_first_and_the_last_record(tmp_path: Path) -> None:
@@ -289,22 +413,22 @@ def lines_at(axes: Axes) -> list[float]:
 
 
 def test_reference_lines_are_at_the_smallest_step_and_the_edge_of_stability(
-    axes: Axes, made_up_runs: Path
+    axes: Axes, demo: Runs
 ) -> None:
-    runs = panels.at_lr(results.load_runs("deep_linear", made_up_runs / "demo"), 1e-6)
+    runs = panels.at_lr(demo["deep_linear"], 1e-6)
     panels.reference_lines(axes, runs)
     np.testing.assert_allclose(lines_at(axes), [1e8, 2e6])
     assert [text.get_text() for text in axes.texts] == ["1/η$_{min}$\n= 1e8", "2/lr\n= 2e6"]
 
 
-def test_reference_lines_that_coincide_are_one(axes: Axes, made_up_runs: Path) -> None:
-    panels.reference_lines(axes, panels.at_lr(results.load_runs("vgg", made_up_runs / "demo"), 0.1))
+def test_reference_lines_that_coincide_are_one(axes: Axes, demo: Runs) -> None:
+    panels.reference_lines(axes, panels.at_lr(demo["vgg"], 0.1))
     np.testing.assert_allclose(lines_at(axes), [20.0])
     assert [text.get_text() for text in axes.texts] == ["1/η$_{min}$\n= 2/lr\n= 20"]
 
 
 def test_figure11_shows_few_steps_and_the_median_of_all(axes: Axes, tmp_path: Path) -> None:
-    keys = ("landscape/step_size", "landscape/gradient_change")
+    keys = ("landscape/step_size", panels.CHANGE)
     lines = [
         {"step": step} | dict(zip(keys, ([0.1, 0.2], [1.0 + step, math.inf]), strict=True))
         for step in range(201)
@@ -315,6 +439,84 @@ def test_figure11_shows_few_steps_and_the_median_of_all(axes: Axes, tmp_path: Pa
     assert len(curves) == 51
     assert [ydata(curve)[0] for curve in (curves[0], curves[-1])] == [1.0, 201.0]
     np.testing.assert_array_equal(ydata(median), [101.0, np.nan])
+
+
+def test_a_landscape_of_arms_has_a_panel_per_arm_on_one_axis(paper: Runs) -> None:
+    figure, norms = Figure(), ("none", "l1", "linf")
+    runs = [run for run in paper["vgg"] + paper["vgg_lp"] if run.norm != "none"]
+    curves = ("fig12b_vgg_lp_loss_band", "fig12c_vgg_lp_gradpred_band", "fig12d_vgg_lp_beta")
+    with style.context():
+        left, beta = panels.landscape_of_arms(figure, runs, 0.1, curves, log=False, norms=norms)
+    assert not left.lines
+    arms = {line.get_label() for line in beta.lines if line.get_label()[0] != "_"}
+    assert arms == {"L1 norm (n = 1)", "L∞ norm (n = 1)", "paper"}
+    for row, letter in zip(np.reshape(figure.axes[2:], (2, 3)), "bc", strict=True):
+        absent, *drawn = row
+        titles = [f"({letter}) standard", "L1 norm", "L∞ norm"]
+        assert [axes.get_title(loc="left") for axes in row] == titles
+        assert [text.get_text() for text in absent.texts] == ["no runs at lr\u00a00.1"]
+        assert drawn[0].get_ylabel() and drawn[0].get_ylim() == drawn[1].get_ylim()
+        for axes, norm in zip(drawn, norms[1:], strict=True):
+            ours, theirs = style.ARMS[norm].colour, style.ARMS[norm].dark
+            colours = [line.get_color() for line in axes.lines if len(ydata(line))]
+            assert colours == [ours, ours, theirs, theirs]
+
+
+# Figures that have reductions of their own
+
+
+def moments(directory: Path, rows: list[tuple[list[float], list[float]]]) -> Run:
+    """A run that recorded these means of two units, at a step and the one after it."""
+    keys = ("moments/mean/layer2", "moments/next_mean/layer2")
+    lines = [{"step": i} | dict(zip(keys, row, strict=True)) for i, row in enumerate(rows)]
+    return write(directory, lines, "batch")
+
+
+def test_figure8_shows_one_step_and_all_steps_since_the_first(tmp_path: Path) -> None:
+    run = moments(tmp_path, [([1.0, 5.0], [1.5, 4.0]), ([3.0, 2.0], [3.0, 8.0])])
+    np.testing.assert_array_equal(figure8a.distance(run, "mean/layer2")[1], [0.75, 3.0])
+    np.testing.assert_array_equal(figure8b.drift(run, "mean/layer2")[1], [[0, 0], [2, -3]])
+
+
+def test_algorithm_1_moves_the_mean_by_a_third_of_a_step_on_average(demo: Runs) -> None:
+    noisy = [run for run in demo["vgg_noise"] if run.norm == "noisy_batch"]
+    layers = [f"mean/layer{number}" for number in made_up.PROBED["vgg"]]
+    distances = [figure8a.distance(run, layer)[1] for run in noisy for layer in layers]
+    assert np.mean(distances) == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_the_control_is_in_figure_2_if_there_are_runs_of_it(
+    draw: Callable[[str], Figure], demo: Runs
+) -> None:
+    assert "noise without norm (n = 3)" in labels(draw("figure2"))
+    runs = [run for run in runs_of(FIGURES["figure2"], demo) if run.norm != "noise"]
+    assert "noise" not in words(FIGURES["figure2"].draw(runs)).replace("its noise", "")
+
+
+def test_the_envelope_is_over_the_runs_at_every_learning_rate(tmp_path: Path) -> None:
+    runs = [
+        losses(tmp_path / "a", [4.0, 3.0, 2.0]),
+        losses(tmp_path / "b", [5.0, 1.0, math.nan], outcome="diverged"),
+        losses(tmp_path / "c", [3.0, 2.0, 3.0]),
+    ]
+    for run in runs:
+        run.config["steps"] = 3
+    steps, low, high = wrong_envelope.envelope(runs)
+    np.testing.assert_array_equal(steps, [0, 1, 2])
+    np.testing.assert_array_equal(low, [3.0, 1.0, 2.0])
+    np.testing.assert_array_equal(high, [5.0, 3.0, 3.0])
+
+
+def test_a_seed_that_lacks_a_learning_rate_has_no_envelope(axes: Axes, demo: Runs) -> None:
+    lacking = [run for run in demo["vgg"] if run.seed > 0 or run.lr != 0.5]
+    wrong_envelope.envelopes(axes, lacking)
+    assert axes.get_legend_handles_labels()[1][0] == "envelope, standard (n = 6, 1 diverged)"
+
+
+def test_the_change_on_one_batch_is_over_the_step_of_training(tmp_path: Path) -> None:
+    line = {"landscape/step_size": [0.05, 0.1, 0.4], panels.CHANGE: [1.0, 2.0, 3.0]}
+    run = write(tmp_path, [{"step": 0} | line])
+    np.testing.assert_array_equal(wrong_consecutive.own_step(run)[1], [2.0])
 
 
 # The paper's curves
@@ -355,21 +557,64 @@ def test_the_paper_is_not_drawn_over_anything_else(
 # Which runs and layers
 
 
-def test_missing_cells_are_told_in_the_panel(axes: Axes, made_up_runs: Path) -> None:
-    runs = results.load_runs("vgg", made_up_runs / "demo")
-    some = [run for run in runs if run.norm == "batch" and run.lr != 0.5]
+def missing(axes: Axes) -> str:
+    """What a panel says is missing."""
+    legend = axes.get_legend()
+    texts = [*axes.texts, *(legend.get_texts() if legend else [])]
+    return "\n".join(text.get_text() for text in texts).replace("\u00a0", " ")
+
+
+def test_runs_of_two_experiments_are_compared_only_if_they_are_trained_alike(
+    demo: Runs, tmp_path: Path
+) -> None:
+    vgg, noise = demo["vgg"], demo["vgg_noise"]
+    assert panels.choose([*noise, *vgg], ["vgg", "vgg_noise"]) == [*vgg, *noise]
+    assert panels.choose([*noise, *vgg], ["vgg"]) == vgg
+    longer = [changed(tmp_path / run.directory.name, run, steps=7) for run in noise]
+    assert panels.choose([*longer, *vgg], ["vgg", "vgg_noise"]) == vgg
+    assert panels.choose([*longer, *vgg], ["vgg"], ["vgg_noise"]) == [*vgg, *longer]
+
+
+def test_missing_cells_are_told_in_the_panel(axes: Axes, demo: Runs) -> None:
+    some = [run for run in demo["vgg"] if run.norm == "batch" and run.lr != 0.5]
     found = panels.cells(axes, some, [0.1, 0.5], "train/loss")
     assert [[run.lr for run in cell] for cell in found] == [[0.1] * 3]
-    assert [text.get_text() for text in axes.texts] == [
-        "no standard runs at lr 0.1\nno runs at lr 0.5"
-    ]
+    assert missing(axes) == "no standard runs at lr 0.1\nno runs at lr 0.5"
     assert axes.axison
 
 
-def test_a_metric_that_nobody_recorded_is_told_in_the_panel(axes: Axes, made_up_runs: Path) -> None:
-    runs = results.load_runs("vgg", made_up_runs / "demo")
-    assert panels.cells(axes, runs, [0.1], "sharpness/value") == []
-    assert [text.get_text() for text in axes.texts] == ["sharpness/value\nwas not recorded"]
+def test_several_missing_arms_are_listed(axes: Axes, demo: Runs) -> None:
+    found = panels.cells(axes, demo["vgg"], [0.1], "train/loss", panels.LP)
+    assert [cell[0].norm for cell in found] == ["none", "batch"]
+    assert missing(axes) == "no L1 norm, L2 norm or L∞ norm runs at lr 0.1"
+
+
+def test_a_metric_that_nobody_recorded_is_told_in_the_panel(axes: Axes, demo: Runs) -> None:
+    assert panels.cells(axes, demo["vgg"], [0.1], "sharpness/value") == []
+    assert missing(axes) == "sharpness/value was not recorded"
+    assert not axes.axison
+
+
+def test_a_metric_that_one_arm_lacks_is_told_in_the_panel(axes: Axes, demo: Runs) -> None:
+    runs, key = demo["vgg"] + demo["vgg_noise"], "consecutive_gradients/change/layer14"
+    found = panels.cells(axes, runs, [0.1], key, ["batch", "noise"])
+    assert [cell[0].norm for cell in found] == ["batch"]
+    told = "consecutive_gradients/change was not recorded for noise without norm"
+    assert missing(axes) == told
+
+
+def test_a_text_is_as_wide_as_its_panel() -> None:
+    narrow = Figure().subplots(1, 5)[0]
+    panels.write(narrow, "landscape/gradient_change was not recorded")
+    assert missing(narrow) == "landscape/\ngradient_change\nwas not recorded"
+
+
+def test_the_outermost_panel_with_an_axis_has_the_labels() -> None:
+    row = Figure().subplots(1, 3, sharey=True)
+    panels.write(row[0], "nothing")
+    assert panels.outermost(row) is row[1]
+    visible = [axes.yaxis.get_major_ticks()[0].label1.get_visible() for axes in row]
+    assert visible[1:] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +641,16 @@ def test_the_layer_of_the_paper_or_the_one_at_its_depth(
     header["config"]["model"]["head"] = head
     line: made_up.Line = {"step": 0} | {f"kind/layer{i}": 1.0 for i in recorded}
     run = results.load_run(made_up.write_record(tmp_path, header, [line]))
-    assert panels.find_layer(run, number, 13, "kind") == found
+    assert panels.find_layer([run], number, 13, "kind") == found
+
+
+def test_the_layer_is_of_the_first_run_that_recorded_any(tmp_path: Path) -> None:
+    runs = [
+        write(tmp_path / "a", [{"step": 0}]),
+        write(tmp_path / "b", [{"step": 0, "k/layer4": 1}]),
+    ]
+    assert panels.find_layer(runs, 2, 13, "k") == ("layer4", "layer 4 (paper: 2)")
+    assert panels.find_layer(runs[:1], 2, 13, "k") is None
 
 
 # Histograms
@@ -483,24 +737,38 @@ def run_script(
     )
 
 
-def test_the_command_draws_every_figure_without_torch(made_up_runs: Path) -> None:
-    home = made_up_runs.parent.parent
-    done = run_script(home, blocked=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    paths = [f"results/figures/demo/{name}{end}" for name in FIGURES for end in (".png", ".pdf")]
+def runs_below(root: Path, experiment: str, norm: str, lr: float) -> None:
+    """One run of an experiment at scale demo below `root`."""
+    header = made_up.make_header(experiment, norm, lr, 0)
+    lines = list(made_up.make_lines(experiment, norm, lr, 0, "finished"))
+    made_up.write_record(root / "results/runs/demo" / experiment / "a", header, lines)
+
+
+def test_the_command_draws_what_has_runs_without_torch(tmp_path: Path) -> None:
+    runs_below(tmp_path, "deep_linear_lp", "l1", 1e-6)
+    done = run_script(tmp_path, blocked=True)
+    assert done.returncode == 0
+    names = ("figure5b", "figure13")
+    paths = [f"results/figures/demo/{name}{end}" for name in names for end in (".png", ".pdf")]
     assert done.stdout.splitlines() == paths
     for path in paths:
-        assert (home / path).read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+        assert (tmp_path / path).read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+    needed = sorted(
+        {figure.EXPERIMENTS for figure in FIGURES.values()} - {FIGURES["figure13"].EXPERIMENTS}
+    )
+    assert sorted(line.count("experiment=") for line in done.stderr.splitlines()) == sorted(
+        map(len, needed)
+    )
 
 
-def test_the_same_runs_give_the_same_bytes(made_up_runs: Path, tmp_path: Path) -> None:
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    runs_below(tmp_path, "vgg_lp", "l1", 0.1)
     digests = []
     for time in ("0", "1000000000"):
         out = tmp_path / time
-        options = ("--runs", str(made_up_runs / "demo"), "--out", str(out))
-        assert run_script(tmp_path, "figure4", *options).returncode == 0
+        assert run_script(tmp_path, "figure5a", "--out", str(out)).returncode == 0
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in out.iterdir()])
-        assert b"CreationDate" not in (out / "figure4.pdf").read_bytes()
+        assert b"CreationDate" not in (out / "figure5a.pdf").read_bytes()
     assert digests[0] == digests[1]
 
 
@@ -535,11 +803,7 @@ def test_with_runs_at_two_scales_one_has_to_be_chosen(tmp_path: Path) -> None:
 
 
 def test_figures_without_runs_are_named_with_the_command_that_makes_them(tmp_path: Path) -> None:
-    header = made_up.make_header("vgg", "batch", 0.1, 0)
-    folder = tmp_path / "results" / "runs" / "demo" / "vgg" / "a"
-    made_up.write_record(
-        folder, header, list(made_up.make_lines("vgg", "batch", 0.1, 0, "finished"))
-    )
+    runs_below(tmp_path, "vgg", "batch", 0.1)
     missing = (
         "No runs for figure9; make some: "
         "python scripts/train.py -m experiment=deep_linear scale=demo\n"

@@ -162,18 +162,65 @@ def test_comparable_runs_differ_in_norm_lr_and_seed_only(tmp_path: Path) -> None
     made_up.write_runs(tmp_path, seeds=(0, 1))
     grid = results.load_runs("deep_linear", tmp_path)
     assert results.comparable(grid) == grid
-    other = variant(tmp_path / "other", "batch", 0, steps=7)
+    other = variant(tmp_path / "other", "batch", 2, steps=7)
     assert results.comparable([other, *grid]) == grid
-    elsewhere = variant(tmp_path / "elsewhere", "batch", 0, results="elsewhere", device="cuda")
+    elsewhere = variant(tmp_path / "elsewhere", "batch", 2, results="elsewhere", device="cuda")
     assert results.comparable([*grid, elsewhere]) == [*grid, elsewhere]
 
 
 def test_comparable_runs_of_an_arm_have_one_config_of_its_norm(tmp_path: Path) -> None:
     usual = [variant(tmp_path / str(seed), "batch", seed) for seed in (0, 1)]
-    unusual = variant(tmp_path / "eps", "batch", 0, norm={"_target_": "batch", "eps": 0.1})
+    unusual = variant(tmp_path / "eps", "batch", 2, norm={"_target_": "batch", "eps": 0.1})
     plain = variant(tmp_path / "plain", "none", 0)
     assert results.comparable([unusual, plain, *usual]) == [plain, *usual]
     assert results.comparable([]) == []
+
+
+def test_experiments_and_what_they_record_make_no_difference(tmp_path: Path) -> None:
+    made_up.write_runs(tmp_path, seeds=(0,))
+    together = [run for name in ("vgg", "vgg_noise") for run in results.load_runs(name, tmp_path)]
+    assert len({run.experiment for run in together}) == 2
+    assert results.comparable(together) == together
+    rare = {"probes": {"landscape": {"multiples": [1.0], "every": 99}}, "probe_every": 99}
+    often = {"probes": {"landscape": {"multiples": [1.0], "every": 1}, "activations": {"units": 4}}}
+    runs = [
+        variant(tmp_path / "rare", "l1", 0, **rare, test_every=0),
+        variant(tmp_path / "often", "l1", 1, **often, test_every=9),
+        variant(tmp_path / "never", "l1", 2, probes={}),
+    ]
+    assert results.comparable(runs) == runs
+
+
+def test_what_a_probe_measures_makes_a_difference(tmp_path: Path) -> None:
+    def landscape(name: str, seed: int, multiples: list[float]) -> Run:
+        probes = {"landscape": {"multiples": multiples}}
+        return variant(tmp_path / name, "l1", seed, probes=probes)
+
+    runs = [landscape("a", 0, [1.0]), landscape("b", 1, [2.0]), landscape("c", 2, [1.0])]
+    without = variant(tmp_path / "d", "l1", 3, probes={})
+    assert results.comparable([*runs, without]) == [runs[0], runs[2], without]
+
+
+def test_a_training_counts_once_with_the_run_that_recorded_most(tmp_path: Path) -> None:
+    header = made_up.make_header("deep_linear", "l1", 1e-6, 0)
+    lines: list[made_up.Line] = [{"step": step, "train/loss": 1.0} for step in range(3)]
+    less = results.load_run(made_up.write_record(tmp_path / "less", header, lines[:2]))
+    more = results.load_run(made_up.write_record(tmp_path / "more", header, lines))
+    same = results.load_run(made_up.write_record(tmp_path / "same", header, lines))
+    next_seed = variant(tmp_path / "next", "l1", 1)
+    assert results.comparable([less, more, same, next_seed]) == [more, next_seed]
+
+
+def test_the_keys_that_make_no_difference_are_keys_of_the_configs() -> None:
+    configs = Path(__file__).parent.parent / "configs"
+
+    def keys(*paths: Path) -> set[str]:
+        lines = [line for path in paths for line in path.read_text().splitlines()]
+        return {line.split(":")[0].strip(" -") for line in lines if ":" in line}
+
+    assert keys(configs / "train.yaml") >= {*results.NOT_SCIENCE, *results.MEASURING}
+    assert keys(*configs.glob("data/*.yaml")) >= set(results.NOT_SCIENCE_OF_DATA)
+    assert keys(*configs.glob("probes/*.yaml")) >= set(results.EXTENT_OF_PROBES)
 
 
 def test_align_takes_the_steps_that_all_runs_still_going_have() -> None:

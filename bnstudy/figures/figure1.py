@@ -40,9 +40,9 @@ def draw(runs: Sequence[Run]) -> Figure:
                 title = "" if i or j else "(c) "
                 panels.ridges_of(axes, chosen, norm, 0.1, layer, CONVOLUTIONS, title)
                 axes.set_ylabel("" if i or j else "step")
-        window = panels.window(chosen[0])
-        running = f"(a): running mean over {window} steps." if window > 1 else ""
-        notes = (running, panels.seeds_note(chosen), "(c): lr\u00a00.1.", panels.RIDGES_NOTE)
+        running, seeds = panels.running_note(chosen), panels.seeds_note(chosen)
+        running = running.replace("Accuracy", "(a)")
+        notes = (running, seeds, "(c): lr\u00a00.1.", panels.RIDGES_NOTE)
         panels.finish(figure, runs, chosen, *notes)
     return figure
 

@@ -23,13 +23,13 @@ EXPERIMENTS = ("vgg", "deep_linear")
 LRS = {"vgg": 0.1, "deep_linear": 1e-6}
 NAMES = {"vgg": "VGG", "deep_linear": "deep linear"}
 CURVES = {"vgg": "fig11a_vgg_graddiff_", "deep_linear": "fig11b_dln_graddiff_"}
-KEY = "landscape/gradient_change"
 MOST = 51
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Gradient change over step size: a row per network, a column per arm."""
-    chosen = panels.choose(runs, EXPERIMENTS)
+    # Two networks, which are not compared with each other.
+    chosen = panels.choose(runs, ["vgg"], ["deep_linear"])
     by_experiment = {name: [r for r in chosen if r.experiment == name] for name in EXPERIMENTS}
     rows = [name for name, own in by_experiment.items() if own]
     shown: list[Run] = []
@@ -41,11 +41,11 @@ def draw(runs: Sequence[Run]) -> Figure:
             steps = Normalize(0, max(run.config["steps"] for run in own))
             for axes, norm in zip(row, panels.PAIR, strict=True):
                 axes.set_title(f"{NAMES[experiment]}, {style.ARMS[norm].name}")
-                for cell in panels.cells(axes, own, [LRS[experiment]], KEY, [norm]):
+                for cell in panels.cells(axes, own, [LRS[experiment]], panels.CHANGE, [norm]):
                     shown += panels.lowest_seeds(cell)
                     gradient_changes(axes, shown[-1], steps)
                     panels.paper_median(axes, cell, CURVES[experiment])
-            row[0].set_ylabel("‖∇L(θ − ηg) − ∇L(θ)‖")
+            panels.outermost(row).set_ylabel(panels.LABELS[panels.CHANGE])
             colours = ScalarMappable(steps, "cividis")
             figure.colorbar(colours, ax=row, label="step", aspect=25, pad=0.01)
         panels.legend(figure, list(grid.flat))
@@ -57,7 +57,7 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def gradient_changes(axes: Axes, run: Run, colour_of: Normalize) -> None:
     """One curve per step, coloured by step, and the median over all steps."""
-    steps, changes = run[KEY]
+    steps, changes = run[panels.CHANGE]
     step_sizes = run["landscape/step_size"][1]
     for i in np.unique(np.linspace(0, len(steps) - 1, MOST).round().astype(int)):
         colour = colormaps["cividis"](colour_of(steps[i]))

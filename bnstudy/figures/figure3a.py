@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series
+from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
 LRS = (0.1, 0.01)
@@ -26,20 +26,11 @@ def draw(runs: Sequence[Run]) -> Figure:
         figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
         left = panels.internal_covariate_shift(figure, chosen, LRS, LAYERS, CONVOLUTIONS)
         for axes, lr in zip(left, LRS, strict=True):
-            for cell in panels.cells(axes, chosen, [lr], "train/accuracy"):
-                panels.curve(axes, cell, accuracy, label=panels.describe(cell, lr=True))
-                panels.paper(axes, cell, f"fig3a_train_acc_lr{lr:g}")
-            panels.step_axis(axes, chosen)
-            axes.set(title=f"lr {lr:g}", ylabel="training accuracy (%)", ylim=(-3, 103))
+            curves = f"fig3a_train_acc_lr{lr}"
+            panels.training_accuracy(axes, chosen, lr, curves, name_lr=True)
+            axes.set(title=f"lr {lr}")
         panels.legend(figure, left)
-        window = panels.window(chosen[0])
-        running = f"Accuracy: running mean over {window} steps." if window > 1 else ""
         shown = [run for lr in LRS for run in panels.at_lr(chosen, lr)]
-        notes = (panels.SHIFT_NOTE, running, panels.seeds_note(shown))
+        notes = (panels.SHIFT_NOTE, panels.running_note(chosen), panels.seeds_note(shown))
         panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure
-
-
-def accuracy(run: Run) -> Series:
-    """Training accuracy in percent, a running mean."""
-    return panels.smooth(run, "train/accuracy", 100)

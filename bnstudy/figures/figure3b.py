@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series
+from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear",)
 LRS = (1e-6, 1e-7)
@@ -26,19 +26,11 @@ def draw(runs: Sequence[Run]) -> Figure:
         left = panels.internal_covariate_shift(figure, chosen, LRS, LAYERS, DEPTH)
         for axes, lr in zip(left, LRS, strict=True):
             name = style.number(lr)
-            for cell in panels.cells(axes, chosen, [lr], "train/loss"):
-                panels.curve(axes, cell, loss, log=True, label=panels.describe(cell, lr=True))
-                panels.paper(axes, cell, f"fig3b_dln_loss_lr{name}")
-            panels.step_axis(axes, chosen)
-            axes.set(title=f"lr {name}", ylabel="training loss")
+            panels.training_loss(axes, chosen, lr, f"fig3b_dln_loss_lr{name}", name_lr=True)
+            axes.set(title=f"lr {name}")
         panels.legend(figure, left)
         shown = [run for lr in LRS for run in panels.at_lr(chosen, lr)]
         panels.finish(
             figure, runs, chosen, panels.SHIFT_NOTE, panels.seeds_note(shown), shown=shown
         )
     return figure
-
-
-def loss(run: Run) -> Series:
-    """The training loss, thinned."""
-    return panels.thin(run, "train/loss")

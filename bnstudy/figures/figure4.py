@@ -17,11 +17,6 @@ EXPERIMENTS = ("vgg",)
 LR = 0.1
 CURVES = ("fig4a_vgg_loss_band", "fig4b_vgg_gradpred_band", "fig4c_vgg_beta")
 
-CAVEAT = (
-    "The paper's losses seem to include an L2 penalty, ours do not; how its norms add up over the "
-    "layers is not stated, so compare ratios."
-)
-
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Loss, gradient change and effective beta along the gradient, over training."""
@@ -30,6 +25,6 @@ def draw(runs: Sequence[Run]) -> Figure:
         figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
         panels.landscape(figure, chosen, LR, CURVES, log=False)
         shown = panels.at_lr(chosen, LR)
-        caveat = CAVEAT if panels.comparable_to_paper(chosen) else ""
+        caveat = panels.PENALTY_NOTE if panels.comparable_to_paper(chosen) else ""
         panels.finish(figure, runs, chosen, panels.landscape_note(shown), caveat, shown=shown)
     return figure

@@ -3,8 +3,9 @@
 import json
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +33,42 @@ Read = Callable[[Run], Series]
 Cell = list[Run]  # the runs of one arm at one lr, which differ in the seed only: never empty
 
 PAIR = ("none", "batch")  # the two arms of most figures
+LP = (*PAIR, "l1", "l2", "linf")  # the arms of figures 5, 6, 12, 13
 SHIFT = "internal_covariate_shift/"
 
+LOSS, CHANGE = "landscape/loss", "landscape/gradient_change"
+LABELS = {LOSS: "L(θ − ηg)", CHANGE: "‖∇L(θ − ηg) − ∇L(θ)‖"}
+
 # What is said below the figures.
+PENALTY_NOTE = (
+    "The paper's losses seem to include an L2 penalty, ours do not; how its norms add up over the "
+    "layers is not stated, so compare ratios."
+)
 SHIFT_NOTE = "G: a layer's gradient; G′: after the layers below it made their update, same batch."
 RIDGES_NOTE = (
-    "Histograms: after the norm, before the activation function; the recorded units of one run "
-    "pooled on one grid, first step at the back, each ridge scaled to its own height."
+    "Histograms: after the norm and its noise, before the activation function; the recorded units "
+    "of one run pooled on one grid, first step at the back, each ridge scaled to its own height."
 )
 
 
 # Which runs, which layers
 
 
-def choose(runs: Sequence[Run], experiments: Sequence[str]) -> list[Run]:
-    """The runs a figure may draw: of each experiment those that differ in norm, lr and seed only.
+def choose(runs: Sequence[Run], *compared: Sequence[str]) -> list[Run]:
+    """The runs a figure may draw: those that differ in norm, lr and seed only.
 
+    `compared` are the names of the experiments that are compared with each other. A figure that
+    shows several side by side gives each in a sequence of its own.
     Raises ValueError, with the command that makes some, if there are none.
     """
-    chosen = [comparable([r for r in runs if r.experiment == name]) for name in experiments]
-    if not any(chosen):
+    chosen: list[Run] = []
+    for names in compared:
+        chosen += comparable([run for name in names for run in runs if run.experiment == name])
+    if not chosen:
+        experiments = [name for names in compared for name in names]
         commands = " or ".join(f"python scripts/train.py -m experiment={e}" for e in experiments)
         raise ValueError(f"There are no runs of {' or '.join(experiments)}; make some: {commands}")
-    return [run for group in chosen for run in group]
+    return chosen
 
 
 def cells(
@@ -64,18 +78,28 @@ def cells(
     found: list[Cell] = []
     missing: list[str] = []
     for lr in lrs:
-        at_lr = [[r for r in runs if r.norm == n and math.isclose(r.lr, lr)] for n in norms]
-        found += [[run for run in cell if key in run] for cell in at_lr]
-        names = [style.ARMS[n].name for n, cell in zip(norms, at_lr, strict=True) if not cell]
-        if names:
-            which = "" if len(names) == len(norms) else " or ".join(names) + " "
-            missing.append(f"no {which}runs at lr {style.number(lr)}")
-    found = [cell for cell in found if cell]
-    if not found and not missing:
-        missing = [f"{key.rsplit('/layer')[0]}\nwas not recorded"]
+        by_norm = {n: [run for run in at_lr(runs, lr) if run.norm == n] for n in norms}
+        absent = [norm for norm, cell in by_norm.items() if not cell]
+        if absent:
+            missing.append(_no_runs([] if absent == list(norms) else absent, lr))
+        recorded = {n: [run for run in cell if key in run] for n, cell in by_norm.items()}
+        found += [cell for cell in recorded.values() if cell]
+        silent = [norm for norm, cell in by_norm.items() if cell and not recorded[norm]]
+        if silent:
+            whose = "" if len(silent) == len(norms) - len(absent) else f" for {_names(silent)}"
+            missing.append(f"{key.rsplit('/layer')[0]} was not recorded{whose}")
     if missing:
-        write(axes, "\n".join(missing), middle=not found)
+        write(axes, "\n".join(dict.fromkeys(missing)), middle=not found)
     return found
+
+
+def _no_runs(norms: Sequence[str], lr: float) -> str:
+    return f"no {_names(norms)} runs at lr\u00a0{style.number(lr)}".replace("  ", " ")
+
+
+def _names(norms: Sequence[str]) -> str:
+    *names, last = [style.ARMS[norm].name for norm in norms] or [""]
+    return f"{', '.join(names)} or {last}" if names else last
 
 
 def at_lr(runs: Sequence[Run], lr: float) -> list[Run]:
@@ -88,21 +112,23 @@ def lowest_seeds(runs: Sequence[Run]) -> list[Run]:
     return list({run.norm: run for run in sorted(runs, key=lambda run: -run.seed)}.values())
 
 
-def find_layer(run: Run, number: int, of: int, kind: str) -> tuple[str, str] | None:
+def find_layer(runs: Sequence[Run], number: int, of: int, kind: str) -> tuple[str, str] | None:
     """The layer that stands for layer `number` of the paper's `of`, and what to call it.
 
-    In a shallower network the layer at the same relative depth; among the layers that have `kind`
-    recorded the nearest, None if there is none. A VGG's linear layers do not count.
+    In a shallower network the layer at the same relative depth; among the layers of which the first
+    run that has any recorded `kind` the nearest, None if no run has. A VGG's linear layers do not
+    count.
     """
-    head = run.config.get("model", {}).get("head")
-    depth = len(run.layers) - (0 if head is None else len(head) + 1)
-    wanted = number if depth >= of else max(1, round(number * depth / of))
-    recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
-    if not recorded:
-        return None
-    index = min(recorded, key=lambda i: abs(i - wanted))
-    title = f"layer {index}" + ("" if index == number else f" (paper: {number})")
-    return run.layers[index - 1], title
+    for run in runs:
+        head = run.config.get("model", {}).get("head")
+        depth = len(run.layers) - (0 if head is None else len(head) + 1)
+        wanted = number if depth >= of else max(1, round(number * depth / of))
+        recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
+        if recorded:
+            index = min(recorded, key=lambda i: abs(i - wanted))
+            title = f"layer {index}" + ("" if index == number else f" (paper: {number})")
+            return run.layers[index - 1], title
+    return None
 
 
 # Reductions of one run
@@ -116,18 +142,18 @@ def window(run: Run) -> int:
 def smooth(run: Run, key: str, factor: float = 1.0) -> Series:
     """A running mean over `window` steps, times `factor`, at every half window.
 
-    The window shrinks towards both ends, so that the first and the last value are themselves.
-    Values that are not finite are left out; NaN where the window holds no other.
+    Only over full windows, so it begins and ends half a window inside the record: a mean over fewer
+    steps at the ends would show the noise of single mini-batches. A record shorter than a window
+    counts as one. Values that are not finite are left out; NaN where the window holds no other.
     """
     steps, values = run[key]
-    half = window(run) // 2
-    index = _every(len(steps), max(1, half))
-    reach = np.minimum(half, np.minimum(index, len(steps) - 1 - index))
+    half = min(window(run), len(steps) - 1) // 2
+    index = half + _every(len(steps) - 2 * half, max(1, half))
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])
-    total = sums[index + reach + 1] - sums[index - reach]
-    count = counts[index + reach + 1] - counts[index - reach]
+    total = sums[index + half + 1] - sums[index - half]
+    count = counts[index + half + 1] - counts[index - half]
     means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return steps[index], factor * means
 
@@ -192,21 +218,48 @@ def curve(
         low = drawable(np.fmin.reduce(values, axis=0), log)
         high = drawable(np.fmax.reduce(values, axis=0), log)
         axes.fill_between(steps, low, high, color=_arm(cell).colour, alpha=0.2, linewidth=0)
-    _mark_diverged(axes, cell, series, log)
+    mark_diverged(axes, cell, series, log)
 
 
 def band(axes: Axes, cell: Cell, key: str, log: bool) -> None:
     """One arm: per run the range over the step sizes; its two edges averaged over seeds."""
     ranges = [edges(run, key) for run in cell]
-    highs = [(steps, high) for steps, _, high in ranges]
-    steps, all_low = align([(steps, low) for steps, low, _ in ranges])
-    _, all_high = align(highs)
-    low, high = average(all_low, log), average(all_high, log)
+    area(axes, cell, ranges, log)
+    mark_diverged(axes, cell, [(steps, high) for steps, _, high in ranges], log)
+
+
+def area(
+    axes: Axes,
+    cell: Cell,
+    ranges: Sequence[tuple[Steps, Values, Values]],
+    log: bool,
+    label: str | None = None,
+) -> None:
+    """One arm: several ranges, each of steps, low and high; their two edges averaged."""
+    steps, lows = align([(steps, low) for steps, low, _ in ranges])
+    _, highs = align([(steps, high) for steps, _, high in ranges])
+    low, high = average(lows, log), average(highs, log)
     bottom, top, colour = drawable(low, log), drawable(high, log), _arm(cell).colour
     axes.fill_between(steps, bottom, top, color=colour, alpha=0.3, linewidth=0)
     axes.plot(steps, bottom, color=colour, linewidth=0.8)
-    _line(axes, cell, steps, high, log, "-", 0.8, None)
-    _mark_diverged(axes, cell, highs, log)
+    _line(axes, cell, steps, high, log, "-", 0.8, label)
+
+
+def units(axes: Axes, cell: Cell, read: Read) -> None:
+    """One arm: the first recorded unit of the lowest seed, and from the smallest to the largest.
+
+    `read` gives values [n, units]; the area is over all recorded units of all seeds.
+    """
+    cell = sorted(cell, key=lambda run: run.seed)
+    series = [read(run) for run in cell]
+    first = [(steps, values[:, 0]) for steps, values in series]
+    each = [(steps, unit) for steps, values in series for unit in values.T]
+    steps, values = align(each)
+    low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+    bottom, top = drawable(low, log=False), drawable(high, log=False)
+    axes.fill_between(steps, bottom, top, color=_arm(cell).colour, alpha=0.2, linewidth=0)
+    _line(axes, cell, *first[0], log=False, linestyle="-", linewidth=0.9, label=None)
+    mark_diverged(axes, cell, first, log=False)
 
 
 def drawable(values: Values, log: bool) -> Values:
@@ -244,7 +297,7 @@ def _line(
     arm = _arm(cell)
     # A few markers per curve, at other places for every arm: in grey, colours are not enough.
     spacing = max(1, len(steps) // 6)
-    offset = list(style.ARMS).index(cell[0].norm) * spacing // 2 % spacing
+    offset = list(style.ARMS).index(cell[0].norm) * spacing // len(style.ARMS)
     axes.plot(
         steps,
         drawable(values, log),
@@ -264,7 +317,8 @@ def _line(
         _explain(axes, "not finite", **look)
 
 
-def _mark_diverged(axes: Axes, cell: Cell, series: Sequence[Series], log: bool) -> None:
+def mark_diverged(axes: Axes, cell: Cell, series: Sequence[Series], log: bool) -> None:
+    """A cross at the last value that can be drawn of every run that diverged."""
     look = {"marker": "x", "linestyle": "", "markersize": 6, "markeredgewidth": 1.6}
     for run, (steps, values) in zip(cell, series, strict=True):
         shown = np.flatnonzero(np.isfinite(drawable(values, log)))
@@ -306,6 +360,13 @@ def step_axis(axes: Axes, runs: Sequence[Run]) -> None:
     axes.set(xlabel="step", xlim=(-0.02 * last, 1.02 * last))
 
 
+def outermost(row: Sequence[Axes]) -> Axes:
+    """The first panel of a row that has an axis; of panels that share it, now it has the labels."""
+    outer = next((axes for axes in row if axes.axison), row[0])
+    outer.tick_params(labelleft=True, which="both")
+    return outer
+
+
 def reference_lines(axes: Axes, runs: Sequence[Run]) -> None:
     """Where effective beta sits when it says nothing of the network: 1 / eta_min and 2 / lr.
 
@@ -316,11 +377,12 @@ def reference_lines(axes: Axes, runs: Sequence[Run]) -> None:
     levels = {"1/η$_{min}$": 1 / smallest, "2/lr": 2 / runs[0].lr}
     if math.isclose(*levels.values(), rel_tol=0.01):
         levels = {"1/η$_{min}$\n= 2/lr": 2 / runs[0].lr}
-    for text, level in levels.items():
+    # Beside the panel, because inside the curves run along the lines; apart where both are.
+    places = ("bottom", "top") if len(levels) == 2 else ("center",)
+    for (text, level), va in zip(levels.items(), places, strict=True):
         axes.axhline(level, color=style.GREY, linewidth=0.8, linestyle=":", zorder=1)
-        # Beside the panel, because inside the curves run along the lines.
         label, place = f"{text}\n= {style.number(level)}", axes.get_yaxis_transform()
-        look: dict[str, Any] = {"va": "center", "color": style.GREY, "fontsize": style.SMALL}
+        look: dict[str, Any] = {"va": va, "color": style.GREY, "fontsize": style.SMALL}
         axes.text(1.02, level, label, transform=place, **look)
 
 
@@ -358,17 +420,15 @@ def ridges_of(
 ) -> None:
     """The ridges of an arm's lowest seed at a layer of the paper; the title says which, last."""
     found = [run for run in lowest_seeds(at_lr(runs, lr)) if run.norm == norm]
-    kind, name = "activations/histogram", style.ARMS[norm].name
-    layer = find_layer(found[0], number, of, kind) if found else None
+    kind = "activations/histogram"
+    layer = find_layer(found, number, of, kind)
     if layer is None:
-        absent = (
-            f"{kind}\nwas not recorded" if found else f"no {name} runs\nat lr {style.number(lr)}"
-        )
-        write(axes, absent)
+        write(axes, f"{kind} was not recorded" if found else _no_runs([norm], lr))
         return
     run = found[0]
     ridges(axes, run, layer[0])
     outcome = "" if run.outcome == "finished" else f", {run.outcome}"
+    name = style.ARMS[norm].name
     axes.set_title(f"{title}{layer[1]}\n{name}, seed {run.seed}{outcome}")
 
 
@@ -435,7 +495,82 @@ def paper_median(axes: Axes, cell: Cell, panel: str) -> None:
     _explain(axes, "paper, median", **style.PAPER_LINE)
 
 
-# Panels that two figures share
+# Panels that figures share
+
+
+def training_accuracy(
+    axes: Axes,
+    runs: Sequence[Run],
+    lr: float,
+    curves: str,
+    norms: Sequence[str] = PAIR,
+    name_lr: bool = False,
+) -> None:
+    """The accuracy of the training batches in percent, a running mean, at one learning rate."""
+    for cell in cells(axes, runs, [lr], "train/accuracy", norms):
+        read = partial(smooth, key="train/accuracy", factor=100)
+        curve(axes, cell, read, label=describe(cell, name_lr))
+        paper(axes, cell, curves)
+    step_axis(axes, runs)
+    axes.set(ylabel="training accuracy (%)", ylim=(-3, 103))
+
+
+def training_loss(
+    axes: Axes,
+    runs: Sequence[Run],
+    lr: float,
+    curves: str,
+    norms: Sequence[str] = PAIR,
+    name_lr: bool = False,
+) -> None:
+    """The training loss on a logarithmic axis, thinned, at one learning rate."""
+    for cell in cells(axes, runs, [lr], "train/loss", norms):
+        read = partial(thin, key="train/loss")
+        curve(axes, cell, read, log=True, label=describe(cell, name_lr))
+        paper(axes, cell, curves)
+    step_axis(axes, runs)
+    axes.set(ylabel="training loss")
+
+
+def running_note(runs: Sequence[Run]) -> str:
+    """What `smooth` makes of the runs, for the lines below the figure."""
+    steps = window(runs[0])
+    return f"Accuracy: running mean over {steps} steps." if steps > 1 else ""
+
+
+def bands(
+    axes: Axes,
+    runs: Sequence[Run],
+    lr: float,
+    key: str,
+    log: bool,
+    curves: str = "",
+    norms: Sequence[str] = PAIR,
+) -> None:
+    """The range of `key` over the step sizes along the line, over training."""
+    for cell in cells(axes, runs, [lr], key, norms):
+        band(axes, cell, key, log)
+        paper(axes, cell, curves)
+    step_axis(axes, runs)
+
+
+def betas(
+    axes: Axes,
+    runs: Sequence[Run],
+    lr: float,
+    log: bool,
+    curves: str = "",
+    norms: Sequence[str] = PAIR,
+) -> None:
+    """Effective beta-smoothness over training, with the levels at which it says nothing."""
+    found = cells(axes, runs, [lr], CHANGE, norms)
+    for cell in found:
+        curve(axes, cell, effective_beta, log)
+        paper(axes, cell, curves)
+    if found:
+        reference_lines(axes, [run for cell in found for run in cell])
+    step_axis(axes, runs)
+    axes.set(ylabel="effective β")
 
 
 def landscape(
@@ -447,40 +582,64 @@ def landscape(
     others if `log`.
     """
     loss, change, beta = figure.subplots(1, 3)
-    for axes, key, name, is_log in (
-        (loss, "landscape/loss", curves[0], True),
-        (change, "landscape/gradient_change", curves[1], log),
-    ):
-        for cell in cells(axes, runs, [lr], key):
-            band(axes, cell, key, is_log)
-            paper(axes, cell, name)
-    found = cells(beta, runs, [lr], "landscape/gradient_change")
-    for cell in found:
-        curve(beta, cell, effective_beta, log)
-        paper(beta, cell, curves[2])
-    if found:
-        reference_lines(beta, [run for cell in found for run in cell])
-    loss.set(title="(a) loss along the gradient", ylabel="L(θ − ηg)")
-    change.set(title="(b) gradient change", ylabel="‖∇L(θ − ηg) − ∇L(θ)‖")
-    beta.set(title="(c) effective β-smoothness", ylabel="effective β")
-    for axes in (loss, change, beta):
-        step_axis(axes, runs)
+    bands(loss, runs, lr, LOSS, True, curves[0])
+    bands(change, runs, lr, CHANGE, log, curves[1])
+    betas(beta, runs, lr, log, curves[2])
+    loss.set(title="(a) loss along the gradient", ylabel=LABELS[LOSS])
+    change.set(title="(b) gradient change", ylabel=LABELS[CHANGE])
+    beta.set(title="(c) effective β-smoothness")
     legend(figure, [loss, change, beta])
 
 
-def landscape_note(runs: Sequence[Run]) -> str:
-    """What the bands of `landscape` are, for the lines below the figure; `runs` are of one lr."""
+def landscape_of_arms(
+    figure: Figure,
+    runs: Sequence[Run],
+    lr: float,
+    curves: Sequence[str],
+    log: bool,
+    norms: Sequence[str] = LP,
+) -> tuple[Axes, Axes]:
+    """As `landscape` for more arms than can be drawn over each other (figures 12, 13).
+
+    A row of panels for the loss and one for the gradient change, a panel per arm; every row has one
+    y axis. Returns the two panels above them: the one of effective beta, on the right, after the
+    one that is left free for the training performance.
+    """
+    (above,), (below,) = figure.subfigures(2, 1, height_ratios=[1, 1.5], squeeze=False)
+    left, beta = above.subplots(1, 2)
+    betas(beta, runs, lr, log, curves[2], norms)
+    beta.set(title="(d) effective β-smoothness")
+    grid = below.subplots(2, len(norms), sharex=True, sharey="row")
+    rows = ((LOSS, True, curves[0], "(b) "), (CHANGE, log, curves[1], "(c) "))
+    for row, (key, is_log, name, letter) in zip(grid, rows, strict=True):
+        for axes, norm in zip(row, norms, strict=True):
+            bands(axes, runs, lr, key, is_log, name, [norm])
+            axes.set_title((letter if axes is row[0] else "") + style.ARMS[norm].name)
+            axes.set_xlabel("step" if key == CHANGE else "")
+        outermost(row).set_ylabel(LABELS[key])
+    return left, beta
+
+
+def bands_note(runs: Sequence[Run]) -> str:
+    """What `bands` are, for the lines below the figure; `runs` are of one lr."""
     probed = [run for run in runs if "landscape/step_size" in run]
     if not probed:
         return ""
-    lr, seeds = probed[0].lr, seeds_note(runs)
+    lr = probed[0].lr
     multiples = [style.number(eta / lr) for eta in probed[0]["landscape/step_size"][1][0]]
-    averaged = ", edges averaged over seeds" if seeds else ""
+    averaged = ", edges averaged over seeds" if seeds_note(runs) else ""
     return (
-        f"lr\u00a0{style.number(lr)}. (a), (b): smallest to largest over the step sizes "
-        f"η = lr × {{{', '.join(multiples)}}}{averaged}. "
-        f"(c): largest gradient change / ‖ηg‖ over the step sizes. {seeds}"
+        f"lr\u00a0{style.number(lr)}, smallest to largest over the step sizes "
+        f"η = lr × {{{', '.join(multiples)}}}{averaged}."
     )
+
+
+def landscape_note(runs: Sequence[Run], letters: str = "abc") -> str:
+    """What the panels of a landscape are, for the lines below the figure; `runs` are of one lr."""
+    loss, change, beta = letters
+    ranges = bands_note(runs)
+    betas = f"({beta}): largest gradient change / ‖ηg‖ over the step sizes."
+    return f"({loss}), ({change}): {ranges} {betas} {seeds_note(runs)}" if ranges else ""
 
 
 def internal_covariate_shift(
@@ -508,34 +667,74 @@ def _shift(
     axes: Axes, runs: Sequence[Run], lr: float, kind: str, number: int, of: int, curves: str
 ) -> None:
     log = kind == "l2"
-    layer = find_layer(runs[0], number, of, SHIFT + kind)
+    layer = find_layer(runs, number, of, SHIFT + kind)
     if layer is None:
-        write(axes, f"{SHIFT}{kind}\nwas not recorded")
+        write(axes, f"{SHIFT}{kind} was not recorded")
         return
     key = f"{SHIFT}{kind}/{layer[0]}"
-    for cell in cells(axes, runs, [lr], key):
+    found = cells(axes, runs, [lr], key)
+    for cell in found:
         curve(axes, cell, lambda run: run[key], log, label=describe(cell, lr=True))
         paper(axes, cell, curves)
     step_axis(axes, runs)
     if log:
         axes.set(title=f"{layer[1]}, lr {style.number(lr)}", ylabel="‖G − G′‖", xlabel="")
         axes.tick_params(labelbottom=False)
-    else:
+    elif found:
         axes.set(ylabel="cosine of G, G′", ylim=(-1.08, 1.08), yticks=(-1, 0, 1))
         axes.axhline(0, color=style.GREY, linewidth=0.5, zorder=1)
+
+
+def moments(
+    figure: Figure,
+    runs: Sequence[Run],
+    lr: float,
+    norms: Sequence[str],
+    labels: dict[str, str],
+    one: Callable[[Axes, Cell, str], None],
+) -> None:
+    """What `one` draws of the mean (above) and the variance of layers #2, #9, #13 (figure 8).
+
+    `one` is called with the axes, a cell and <moment>/<layer>; `labels` name the y axes.
+    """
+    layers, of = (2, 9, 13), 13
+    grid = figure.subplots(2, len(layers), sharex=True)
+    for row, moment in zip(grid, labels, strict=True):
+        for axes, number in zip(row, layers, strict=True):
+            layer = find_layer(runs, number, of, f"moments/{moment}")
+            if layer is None:
+                write(axes, f"moments/{moment} was not recorded")
+                continue
+            for cell in cells(axes, runs, [lr], f"moments/{moment}/{layer[0]}", norms):
+                one(axes, cell, f"{moment}/{layer[0]}")
+            step_axis(axes, runs)
+            axes.set(title=layer[1] if moment == "mean" else "")
+            axes.set(xlabel="step" if moment == "variance" else "")
+        row[0].set_ylabel(labels[moment])
+    legend(figure, list(grid.flat))
 
 
 # Words
 
 
 def write(axes: Axes, text: str, middle: bool = True) -> None:
-    """A text instead of a panel, or, if not `middle`, at the bottom of what is drawn there."""
-    y, va = (0.5, "center") if middle else (0.02, "bottom")
-    box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
-    look: dict[str, Any] = {"ha": "center", "va": va, "color": style.GREY, "bbox": box}
-    axes.text(0.5, y, text, transform=axes.transAxes, zorder=30, **look)
+    """A text instead of a panel, or, if not `middle`, where it hides least of what is there."""
+    place = axes.get_subplotspec()
+    width = round(84 * (len(place.colspan) / place.get_gridspec().ncols if place else 1))
+    text = "\n".join(_wrap(line, width) for line in text.split("\n"))
     if middle:
+        look: dict[str, Any] = {"ha": "center", "va": "center", "color": style.GREY}
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, **look)
         axes.set_axis_off()
+    else:
+        look = {"loc": "best", "labelcolor": style.GREY, "frameon": True, "edgecolor": "none"}
+        axes.legend([Line2D([], [])], [text], handlelength=0, handletextpad=0, **look)
+
+
+def _wrap(line: str, width: int) -> str:
+    """The line in lines of `width`; a longer metric key is broken after its slash."""
+    words = [word if len(word) <= width else word.replace("/", "/ ") for word in line.split(" ")]
+    return textwrap.fill(" ".join(words), width)
 
 
 def seeds_note(runs: Sequence[Run]) -> str:
@@ -577,11 +776,11 @@ def finish(
     for label in dict.fromkeys(run.label for run in shown):
         seeds = sorted({run.seed for run in shown if run.label == label})
         lines.append(f"{label}; {_seeds(seeds)}.")
-    left_out = len(given) - len(chosen)
+    left_out = Counter(run.experiment for run in given) - Counter(r.experiment for r in chosen)
     if left_out:
-        which = "1 run" if left_out == 1 else f"{left_out} runs"
-        notes = (*notes, f"Left out: {which} with other settings.")
-    lines += textwrap.wrap(" ".join(note for note in notes if note), width=126)
+        listed = [f"{n} {'run' if n == 1 else 'runs'} of {name}" for name, n in left_out.items()]
+        notes = (*notes, f"Left out (other settings, or made twice): {', '.join(listed)}.")
+    lines += textwrap.wrap(" ".join(note.strip() for note in notes if note), width=126)
     look: dict[str, Any] = {"ha": "left", "fontsize": style.SMALL, "color": style.GREY}
     figure.supxlabel("\n".join(lines), x=0.01, **look)
     # Ticks are made when a figure is drawn: now, while the style is in force.

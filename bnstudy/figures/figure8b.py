@@ -1,0 +1,46 @@
+"""How far the moments of activations drift from where they began
+
+Santurkar et al. 2018, figure 8b. The paper shows mean(t) - mean(0) and variance(t) - variance(0) of
+an example activation of layers #2, #9 and #13 of VGG, for the standard network, BatchNorm and noisy
+BatchNorm; for the last the moments are those after the noise. Ours is at learning rate 0.1: the
+line is one recorded unit of one run, the shaded area reaches over all recorded units of all seeds,
+because units drift in both directions and their average hardly at all.
+"""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnstudy.figures import panels, style
+from bnstudy.results import Run, Series
+
+EXPERIMENTS = ("vgg", "vgg_noise")
+LR = 0.1
+ARMS = ("none", "batch", "noisy_batch")
+LABELS = {"mean": "μ(t) − μ(0)", "variance": "σ²(t) − σ²(0)"}
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """The distance from the first step: a row per moment, a column per layer."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    shown = panels.at_lr(chosen, LR)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
+        panels.moments(figure, chosen, LR, ARMS, LABELS, since_start)
+        notes = (f"lr {LR}. μ, σ²: mean and variance of a unit over batch and positions,",)
+        notes += ("after the norm and its noise. Lines: the first recorded unit of the lowest",)
+        notes += ("seed; shaded: smallest to largest over the recorded units and seeds.",)
+        panels.finish(figure, runs, chosen, *notes, shown=shown)
+    return figure
+
+
+def since_start(axes: Axes, cell: panels.Cell, moment: str) -> None:
+    """The line and the area of one arm."""
+    panels.units(axes, cell, lambda run: drift(run, moment))
+
+
+def drift(run: Run, moment: str) -> Series:
+    """A moment minus what it was at the first step: values [n, units]."""
+    steps, values = run[f"moments/{moment}"]
+    return steps, values - values[0]

@@ -1,0 +1,64 @@
+"""Not gradient predictiveness: the difference between the gradients of consecutive batches
+
+Much copied code takes ||g(t + 1) - g(t)||, often of the last layer alone, for the gradient
+predictiveness of Santurkar et al. 2018, figure 4b. The two gradients are of different mini-batches:
+the difference holds the noise of sampling them besides the change of the loss's gradient, and one
+layer's share of it says little of the others. Ours: that, of the last layer and of all parameters,
+beside the gradient change over the very same step, theta - lr g, on one batch; at learning rate
+0.1, averaged over seeds, geometrically.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnstudy.figures import panels, style
+from bnstudy.results import Run, Series
+
+EXPERIMENTS = ("vgg",)
+LR = 0.1
+KEY = "consecutive_gradients/change"
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Consecutive gradients: last layer, all parameters; beside them the change on one batch."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    shown = panels.at_lr(chosen, LR)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 3.8), layout="constrained")
+        last, every, right = figure.subplots(1, 3, sharey=True)
+        layer = chosen[0].layers[-1]
+        change(last, chosen, f"{KEY}/{layer}")
+        change(every, chosen, KEY)
+        change(right, chosen, panels.CHANGE)
+        last.set(title=f"wrong: two batches,\nlast layer ({layer})", ylabel="‖g(t + 1) − g(t)‖")
+        every.set(title="wrong: two batches,\nall parameters")
+        right.set(title="right: one batch,\nall parameters", ylabel="‖∇L(θ − lr g) − ∇L(θ)‖")
+        panels.outermost([last, every, right])
+        panels.legend(figure, [last, every, right])
+        notes = (
+            f"lr {LR}. Left, middle: what much copied code calls gradient predictiveness. The "
+            "gradients of successive steps are of different batches, so their difference holds the "
+            "noise of sampling besides the change of the gradient; right: the same step, on the "
+            "batch of step t alone.",
+            panels.seeds_note(shown),
+        )
+        panels.finish(figure, runs, chosen, *notes, shown=shown)
+    return figure
+
+
+def change(axes: Axes, runs: Sequence[Run], key: str) -> None:
+    """A change of the gradient over one step, one curve per arm."""
+    read: panels.Read = own_step if key == panels.CHANGE else lambda run: run[key]
+    for cell in panels.cells(axes, runs, [LR], key):
+        panels.curve(axes, cell, read, log=True)
+    panels.step_axis(axes, runs)
+
+
+def own_step(run: Run) -> Series:
+    """The gradient change on one batch over the step that training makes: step size lr."""
+    steps, changes = run[panels.CHANGE]
+    step_sizes = run["landscape/step_size"][1][0]
+    return steps, changes[:, np.argmin(np.abs(step_sizes - run.lr))]
