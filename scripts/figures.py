@@ -27,8 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     available = figures.discover()
     if options.list:
+        width = max(map(len, available))
         for name, figure in available.items():
-            print(f"{name:10} {figures.title(figure)} (runs of {', '.join(figure.EXPERIMENTS)})")
+            runs_of = ", ".join(figure.EXPERIMENTS)
+            print(f"{name:{width}} {figures.title(figure)} (runs of {runs_of})")
         return 0
     wanted = choose(options.names, available)
     root = options.runs or RUNS / (options.scale or the_only_scale())

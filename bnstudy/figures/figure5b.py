@@ -3,8 +3,8 @@
 Santurkar et al. 2018, figure 5b. The paper shows the training loss of the standard network,
 BatchNorm and normalization by the l_1, l_2 and l_inf norms (section 3.3), at learning rate 1e-6.
 Ours is the same over seeds, each with its own A, x and initial weights; the mean is geometric. The
-plateaus are saddles at which some singular directions of A are not learnt yet, and where a run ends
-depends on its seed more than on its norm.
+plateaus are saddles at which some singular directions of A are not learnt yet, so a single run, as
+in the paper, says little of its norm.
 """
 
 from collections.abc import Sequence

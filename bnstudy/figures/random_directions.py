@@ -2,42 +2,64 @@
 
 Santurkar et al. 2018, section 3.2, where it says that the loss behaves in a similar way along other
 (random) directions; the paper has no figure of it. Ours: as figure 4 at learning rate 0.1, and
-beside it the same along a random direction of the gradient's length, drawn anew at every step. A
-random direction in so many dimensions is nearly at a right angle to all that training does, so its
-loss changes less; what can be compared is standard with BatchNorm.
+beside it the same along a random direction of the gradient's length, drawn anew at every step. In
+so many dimensions a random direction is nearly at a right angle to the gradient and the loss hardly
+changes along it, so its range is shown relative to the loss too.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run
+from bnstudy.results import Run, Series, edges
 
 EXPERIMENTS = ("vgg",)
 LR = 0.1
-ALONG = {
+ALONG = {  # by title of the column: the keys of the loss and of the gradient change
     "along the gradient g": (panels.LOSS, panels.CHANGE),
     "along a random direction r, ‖r‖ = ‖g‖": (
         "landscape/random_loss",
         "landscape/random_gradient_change",
     ),
 }
+LABELS = ("L(θ − ηd)", "largest / smallest L(θ − ηd) − 1", "‖∇L(θ − ηd) − ∇L(θ)‖")
 
 
 def draw(runs: Sequence[Run]) -> Figure:
-    """The range of loss (above) and gradient change, along the gradient and a random direction."""
+    """The loss, its relative range and the gradient change, a column per direction."""
     chosen = panels.choose(runs, EXPERIMENTS)
     shown = panels.at_lr(chosen, LR)
     with style.context():
-        figure = Figure(figsize=(style.WIDTH, 5.4), layout="constrained")
-        grid = figure.subplots(2, 2, sharey="row")
-        for column, (title, keys) in zip(grid.T, ALONG.items(), strict=True):
-            for axes, key in zip(column, keys, strict=True):
-                panels.bands(axes, chosen, LR, key, log=True)
-            column[0].set(title=title, xlabel="")
-        for row, label in zip(grid, ("L(θ − ηd)", "‖∇L(θ − ηd) − ∇L(θ)‖"), strict=True):
+        figure = Figure(figsize=(style.WIDTH, 7.4), layout="constrained")
+        grid = figure.subplots(len(LABELS), len(ALONG), sharey="row")
+        for column, (title, (loss, change)) in zip(grid.T, ALONG.items(), strict=True):
+            panels.bands(column[0], chosen, LR, loss, log=True)
+            relative_ranges(column[1], chosen, loss)
+            panels.bands(column[2], chosen, LR, change, log=True)
+            column[0].set_title(title)
+            for axes in column[:-1]:
+                axes.set_xlabel("")
+        for row, label in zip(grid, LABELS, strict=True):
             panels.outermost(row).set_ylabel(label)
         panels.legend(figure, list(grid.flat))
-        panels.finish(figure, runs, chosen, "d: g or r.", panels.bands_note(shown), shown=shown)
+        notes = ("d: g or r. Top, bottom:", panels.bands_note(shown))
+        notes += ("Middle: of the same range.", panels.seeds_note(shown))
+        panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure
+
+
+def relative_ranges(axes: Axes, runs: Sequence[Run], key: str) -> None:
+    """The relative range of the loss over the step sizes, one curve per arm."""
+    for cell in panels.cells(axes, runs, [LR], key):
+        panels.curve(axes, cell, lambda run: relative_range(run, key), log=True)
+    panels.step_axis(axes, runs)
+
+
+def relative_range(run: Run, key: str) -> Series:
+    """Largest over smallest value over the step sizes, less 1; infinite where one is not finite."""
+    steps, low, high = edges(run, key)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return steps, high / low - 1
