@@ -1,4 +1,4 @@
-"""Run the study, every experiment and then every figure: `python scripts/reproduce.py --help`."""
+"""Run the study: experiments, figures and report. `python scripts/reproduce.py --help`."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import figures
 import joblib
+import report
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -42,7 +43,7 @@ class Planned:
 
 
 def main() -> int:
-    """The exit code: 0 if every run ended, however it ended, and the figures are drawn."""
+    """The exit code: 0 if every run ended, however it ended, and figures and report are made."""
     options = parse()
     try:
         planned = [job for name in options.experiments for job in plan(name, options.overrides)]
@@ -57,17 +58,19 @@ def main() -> int:
         return 0
     failed = execute(waiting, workers)
     cfg = planned[0].cfg
-    drawn = figures.main(["--scale", cfg.scale.name, "--runs", cfg.results])
+    runs = ["--scale", cfg.scale.name, "--runs", cfg.results]
+    written = figures.main(runs) or report.main(runs)
     for name, reason in failed:
         print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 1 if failed or drawn else 0
+    return 1 if failed or written else 0
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Run every experiment of the study and draw its figures. Runs that have ended "
-        "are skipped and interrupted ones go on, so the same command can be given again.",
+        description="Run every experiment of the study, draw its figures and write the report. "
+        "Runs that have ended are skipped and interrupted ones go on, so the same command can be "
+        "given again.",
         epilog="Example: python scripts/reproduce.py scale=small data=image_folder data.root=DIR",
     )
     parser.add_argument(
