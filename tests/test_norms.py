@@ -148,17 +148,17 @@ def test_noise_refuses_constants_out_of_range(constant, message):
 )
 @pytest.mark.parametrize("positions", [(), (2, 2)])
 def test_lp_norm_by_hand(p, s_p, positions):
-    """Of 1, 3, -2, 6 the mean is 2; the norm is that of these numbers, not of -1, 1, -4, 4."""
-    values = torch.tensor([1.0, 3.0, -2.0, 6.0], dtype=torch.float64)
+    """Of -1, -3, 2, -6 the mean is -2; the norm is that of these, not of 1, -1, 4, -4."""
+    values = torch.tensor([-1.0, -3.0, 2.0, -6.0], dtype=torch.float64)
     inputs = torch.stack([values, torch.ones(4, dtype=torch.float64)], dim=1)
     if positions:
         inputs = inputs.T.reshape(1, 2, *positions)
     norm = LpNorm(2, p, eps=0.0, momentum=0.25).double()
     nn.init.constant_(norm.weight, 2.0), nn.init.constant_(norm.bias, 0.5)
     outputs = norm(inputs).movedim(1, 0).flatten(1)
-    torch.testing.assert_close(outputs[0], 2.0 * (values - 2.0) / s_p + 0.5)
+    torch.testing.assert_close(outputs[0], 2.0 * (values + 2.0) / s_p + 0.5)
     assert outputs[1].tolist() == [0.5] * 4  # a unit that does not vary comes out as beta
-    assert norm.running_mean.tolist() == pytest.approx([0.25 * 2, 0.25])
+    assert norm.running_mean.tolist() == pytest.approx([0.25 * -2, 0.25])
     assert norm.running_power_mean.tolist() == pytest.approx([0.75 + 0.25 * s_p, 1.0])
 
 
