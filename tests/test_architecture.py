@@ -21,6 +21,8 @@ ALLOWED = {
     "train": {"torch", "update", "params", "data", "recorder"},
     "results": set(),
     "figures": {"results", "figures", "matplotlib"},
+    "claims": {"results"},
+    "report": {"results", "figures", "claims", "matplotlib", "jinja2"},
 }
 RESTRICTED = {
     "torch",
@@ -32,6 +34,7 @@ RESTRICTED = {
     "wandb",
     "rich",
     "matplotlib",
+    "jinja2",
     "joblib",
 }
 FILES = sorted((ROOT / "bnstudy").rglob("*.py"))

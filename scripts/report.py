@@ -1,0 +1,63 @@
+"""Write the study on one page, from runs: needs neither a GPU nor torch."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from figures import RUNS, how_to_make, load, refuse, the_only_scale
+
+from bnstudy import claims, report
+from bnstudy.figures import discover
+
+REPORTS = Path("results/reports")
+EPILOG = """\
+examples:
+  python scripts/report.py                       the only scale that has runs
+  python scripts/report.py --scale small
+  python scripts/report.py --runs DIR --out DIR  runs from elsewhere
+
+Writes report.html, which opens offline, and the verdicts in it as claims.json and claims.md.
+Folders are relative to where the command is run, as those of scripts/train.py are.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; its exit status."""
+    options = parser().parse_args(arguments)
+    root = options.runs or RUNS / (options.scale or the_only_scale())
+    out = options.out or REPORTS / (options.scale or root.resolve().name)
+    # The module of claims has EXPERIMENTS, as those of figures have.
+    runs = load(root, {**discover(), "claims": claims})
+    where = f"--scale {root.name}" if root.parent == RUNS else f"--runs {shlex.quote(str(root))}"
+
+    def draw_command(name: str) -> str:
+        return f"python scripts/figures.py {name} {where}"
+
+    def run_command(experiments: Iterable[str]) -> str:
+        return how_to_make(experiments, root)
+
+    files = report.make(runs, draw_command, run_command)
+    try:
+        written = report.write(files, out)
+    except OSError as error:
+        refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
+    for path in written:
+        print(path)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", help="demo, small, paper (the only one that has runs)")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help=f"runs ({RUNS}/<scale>)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"the page ({REPORTS}/<scale>)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
