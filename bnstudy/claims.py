@@ -203,7 +203,7 @@ class Result:
         text = f"{in_words(self.value, fixed=True)}{self.claim.rule.unit}"
         if self.n > 1:
             text += f" [{in_words(self.low, fixed=True)}, {in_words(self.high, fixed=True)}]"
-        return f"{text}, n = {self.n}"
+        return f"{text}, n\u00a0=\u00a0{self.n}"
 
     @property
     def paper(self) -> str:

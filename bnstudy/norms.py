@@ -67,9 +67,9 @@ class Noise(nn.Module):
 class NoisyBatchNorm(BatchNorm):
     """Batch normalization, gamma and beta, and then `Noise`: Santurkar et al. 2018, section 2.1.
 
-    `noise` are the constants of `Noise`; parameters and buffers are those of `BatchNorm`. The running
-    statistics are averages under noise and fit the network without it badly: in evaluation mode it
-    is another function, and its test accuracy says little about what was trained.
+    `noise` are the constants of `Noise`; parameters and buffers are those of `BatchNorm`. The
+    running statistics are averages under noise and fit the network without it badly: in evaluation
+    mode it is another function, and its test accuracy says little about what was trained.
     """
 
     def __init__(
