@@ -221,9 +221,10 @@ def lines_so_far(directory: Path) -> list[str]:
 
 def test_help_says_how_to_start(cli):
     for script, words in (
-        ("train.py", ["Usage: python scripts/train.py", "norm: batch, none", "scale: demo, paper"]),
+        ("train.py", ["Usage: python scripts/train.py", "norm: batch, l1", "scale: demo, paper"]),
         ("reproduce.py", ["scale=demo", "--plan", "--workers"]),
         ("figures.py", ["--scale", "figure4"]),
+        ("report.py", ["--scale", "report.html"]),
     ):
         done = cli(script, "--help")
         assert done.returncode == 0, done.stderr
@@ -250,7 +251,8 @@ def test_reproduce_plans_runs_and_draws(cli, tmp_path):
     assert len(list(tmp_path.glob("results/runs/demo/vgg/*/run.jsonl"))) == 2
     for figure in ("figure1", "figure3a", "figure4", "figure11"):
         assert f"results/figures/demo/{figure}.png" in done.stdout
-    again = cli("reproduce.py", *vgg)
+    assert "results/reports/demo/report.html" in done.stdout
+    again = cli("reproduce.py", *vgg, "--plan")
     assert "vgg: 2 runs at scale demo, 0 to do" in again.stdout
 
 
