@@ -512,11 +512,17 @@ def untrained_accuracy(run: Run) -> float:
     return 100 * float(run["test/accuracy"][1][0])
 
 
+def at_the_end(run: Run, key: str, share: float) -> Values:
+    """The values of a metric over the last `share` of the run, one step at least."""
+    steps, values = run[key]
+    planned = run.config["steps"]
+    return values[steps >= planned - max(1, round(share * planned))]
+
+
 def training_accuracy(run: Run, share: float) -> float:
     """Percent, over the last `share` of the run; the untrained network's if it diverged."""
-    steps, accuracies = run["train/accuracy"]
-    last = accuracies[steps >= (1 - share) * run.config["steps"] - 1e-9]
-    return untrained_accuracy(run) if run.outcome == "diverged" else 100 * mean(last)
+    last = 100 * mean(at_the_end(run, "train/accuracy", share))
+    return untrained_accuracy(run) if run.outcome == "diverged" else last
 
 
 def test_accuracy(run: Run) -> float:
@@ -547,9 +553,7 @@ def training_difference(standard: Run, batch: Run) -> float:
 
 def final_loss(run: Run) -> float:
     """The median training loss over the last hundredth of the run; infinite if it diverged."""
-    steps, losses = run["train/loss"]
-    last = losses[100 * steps >= 99 * run.config["steps"]]
-    return math.inf if run.outcome == "diverged" else median(last)
+    return math.inf if run.outcome == "diverged" else median(at_the_end(run, "train/loss", 0.01))
 
 
 def loss_ratio(over: Run, under: Run) -> float:
@@ -581,7 +585,7 @@ TRAINING_CLAIMS = (
         quantity="final test accuracy, BatchNorm − standard",
         measure=test_difference,
         rule=Rule(
-            at_least(2.9 / 2), at_least(0), why=HALF, paper=2.9, unit=" points", scales=("paper",)
+            at_least(2.86 / 2), at_least(0), why=HALF, paper=2.86, unit=" points", scales=("paper",)
         ),
     ),
     Claim(
@@ -593,7 +597,7 @@ TRAINING_CLAIMS = (
         arms=(STANDARD, BATCH),
         quantity="training accuracy over the last third of the run, BatchNorm − standard",
         measure=training_difference,
-        rule=Rule(at_most(0), at_most(0.5), paper=98.8 - 99.3, unit=" points", scales=("paper",)),
+        rule=Rule(at_most(0), at_most(0.5), paper=98.75 - 99.31, unit=" points", scales=("paper",)),
     ),
     Claim(
         topic=TRAINING,

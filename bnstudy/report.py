@@ -273,6 +273,6 @@ def origin(run: Run) -> dict[str, str]:
         "data": f"{data['name']}{digest}",
         "device": header.get("device", "not recorded"),
         "git revision": header.get("git", "not recorded"),
-        "started": header.get("started", "not recorded")[:10],
+        "started": header.get("started", "not recorded").split("T")[0],
         **header.get("versions", {}),
     }

@@ -38,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     def run_command(experiments: Iterable[str]) -> str:
         return how_to_make(experiments, root)
 
-    files = report.make(runs, draw_command, run_command)
     try:
-        written = report.write(files, out)
+        out.mkdir(parents=True, exist_ok=True)
+        written = report.write(report.make(runs, draw_command, run_command), out)
     except OSError as error:
         refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
     for path in written:
