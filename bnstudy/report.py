@@ -146,7 +146,8 @@ def answer(results: Sequence[Result]) -> list[str]:
     unmet = sum(result.claim.rule.paper_meets_it is False for result in failed)
     sentences = [tally(papers, "the paper makes"), tally(own, "this study adds")]
     if unmet:
-        sentences[0] += f" Of those not reproduced, {unmet} the paper's own numbers do not meet."
+        fail = "fails" if unmet == 1 else "fail"
+        sentences[0] += f" Of those not reproduced {unmet} {fail} by the paper's own numbers too."
     return [sentence for sentence in sentences if sentence]
 
 

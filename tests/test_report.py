@@ -278,7 +278,7 @@ def test_the_answer_counts_verdicts() -> None:
     unmet = replace(unmet, claim=replace(unmet.claim, rule=claims.comparable_to(1.5)))
     assert report.answer([unmet]) == [
         "Of the 1 claim that the paper makes, 1 is not reproduced. "
-        "Of those not reproduced, 1 the paper's own numbers do not meet."
+        "Of those not reproduced 1 fails by the paper's own numbers too."
     ]
 
 
