@@ -122,11 +122,11 @@ class Rule:
             words += f"Judged at scale {' or '.join(self.scales)} only. "
         return words + "With one seed at most partly."
 
-    def verdict(self, value: float, low: float, high: float, seeds: int, scale: str) -> str:
-        """The verdict on a value and its interval."""
+    def verdict(self, value: float, low: float, high: float, scale: str) -> str:
+        """The verdict on a value and its interval, whose ends are NaN for fewer than two seeds."""
         if math.isnan(value) or (self.scales and scale not in self.scales):
             return NOT_MEASURABLE
-        if seeds >= 2 and low in self.claimed and high in self.claimed:
+        if low in self.claimed and high in self.claimed:
             return REPRODUCED
         return PARTLY if value in (self.weaker or self.claimed) else NOT_REPRODUCED
 
@@ -245,16 +245,18 @@ def judge(claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Result:
             absent = f"{error.args[0].split(';')[0]}: it was recorded without that probe."
             return no_runs(claim, runs, claim.arms, absent, *notes)
         if np.isnan(value).any():
-            notes.append(f"No value for seed {seed}.")
             continue
         by_seed[seed] = value
         if claim.detail:
             details[claim.detail(*of_seed)] = None
+    without = [str(seed) for seed in seeds if seed not in by_seed]
+    if without:
+        notes.append(f"No value for seed{'s' if len(without) > 1 else ''} {listed(without)}.")
     diverged = sum(own[seed].outcome == "diverged" for own in ended for seed in by_seed)
     notes = [*details, f"Runs that diverged: {diverged}." if diverged else "", *notes]
     value, low, high = summary(list(by_seed.values()), claim.over_seeds)
     scale = chosen[0].scale
-    verdict = claim.rule.verdict(value, low, high, len(by_seed), scale)
+    verdict = claim.rule.verdict(value, low, high, scale)
     kept = tuple(note for note in notes if note)
     return Result(claim, verdict, value, low, high, by_seed, scale, kept)
 

@@ -64,44 +64,43 @@ def walks(changes: Sequence[Sequence[float]], length: float = 1.0) -> list[made_
 
 
 @pytest.mark.parametrize(
-    ("value", "interval", "seeds", "verdict"),
+    ("value", "interval", "verdict"),
     [
-        (1.5, (1.4, 1.6), 3, claims.REPRODUCED),
-        (1.5, (1.4, 1.6), 2, claims.REPRODUCED),
-        (1.5, (1.4 - 1e-9, 1.6), 3, claims.PARTLY),
-        (1.5, (math.nan, math.nan), 1, claims.PARTLY),
-        (1.2, (1.1, 1.3), 3, claims.PARTLY),
-        (1.0, (0.5, 1.6), 3, claims.PARTLY),
-        (1.0 - 1e-9, (0.5, 1.6), 3, claims.NOT_REPRODUCED),
-        (0.9, (math.nan, math.nan), 1, claims.NOT_REPRODUCED),
-        (math.inf, (1.4, math.inf), 3, claims.REPRODUCED),
-        (math.nan, (math.nan, math.nan), 0, claims.NOT_MEASURABLE),
+        (1.5, (1.4, 1.6), claims.REPRODUCED),
+        (1.5, (1.4 - 1e-9, 1.6), claims.PARTLY),
+        (1.5, (math.nan, math.nan), claims.PARTLY),  # one seed
+        (1.2, (1.1, 1.3), claims.PARTLY),
+        (1.0, (0.5, 1.6), claims.PARTLY),
+        (1.0 - 1e-9, (0.5, 1.6), claims.NOT_REPRODUCED),
+        (0.9, (math.nan, math.nan), claims.NOT_REPRODUCED),
+        (math.inf, (1.4, math.inf), claims.REPRODUCED),
+        (math.nan, (math.nan, math.nan), claims.NOT_MEASURABLE),
     ],
 )
 def test_the_verdict_at_the_boundaries_of_its_rule(
-    value: float, interval: tuple[float, float], seeds: int, verdict: str
+    value: float, interval: tuple[float, float], verdict: str
 ) -> None:
     rule = Rule(at_least(1.4), at_least(1))
-    assert rule.verdict(value, *interval, seeds, "demo") == verdict
+    assert rule.verdict(value, *interval, "demo") == verdict
 
 
 def test_a_rule_without_a_weaker_range_is_partly_where_the_interval_sticks_out() -> None:
     rule = Rule(at_most(2))
-    assert rule.verdict(1.9, 1.8, 2.1, 3, "demo") == claims.PARTLY
-    assert rule.verdict(2.1, 1.8, 2.2, 3, "demo") == claims.NOT_REPRODUCED
+    assert rule.verdict(1.9, 1.8, 2.1, "demo") == claims.PARTLY
+    assert rule.verdict(2.1, 1.8, 2.2, "demo") == claims.NOT_REPRODUCED
 
 
 def test_a_range_has_two_ends() -> None:
     rule = Rule(Range(0.9, 1.1), Range(0.5, 2))
-    assert rule.verdict(1.0, 0.9, 1.1, 2, "demo") == claims.REPRODUCED
-    assert rule.verdict(1.0, 0.9, 1.2, 2, "demo") == claims.PARTLY
-    assert rule.verdict(2.1, 0.9, 2.5, 2, "demo") == claims.NOT_REPRODUCED
+    assert rule.verdict(1.0, 0.9, 1.1, "demo") == claims.REPRODUCED
+    assert rule.verdict(1.0, 0.9, 1.2, "demo") == claims.PARTLY
+    assert rule.verdict(2.1, 0.9, 2.5, "demo") == claims.NOT_REPRODUCED
 
 
 def test_a_claim_about_the_papers_size_is_judged_at_its_scale_only() -> None:
     rule = Rule(at_least(1), scales=("paper",))
-    assert rule.verdict(2, 2, 2, 3, "paper") == claims.REPRODUCED
-    assert rule.verdict(2, 2, 2, 3, "small") == claims.NOT_MEASURABLE
+    assert rule.verdict(2, 2, 2, "paper") == claims.REPRODUCED
+    assert rule.verdict(2, 2, 2, "small") == claims.NOT_MEASURABLE
     assert "Judged at scale paper only." in str(rule)
 
 
@@ -442,6 +441,13 @@ def highest(panel: str, *arms: str) -> float:
     return math.log10(max(curve(panel, arm, "hi").max() for arm in arms))
 
 
+def betas() -> tuple[np.ndarray, np.ndarray]:
+    """The paper's effective beta of both arms where the standard curve has points."""
+    panel, batch = "fig4c_vgg_beta", "batchnorm"
+    steps = curve(panel, "standard", "x")
+    return curve(panel, "standard"), np.interp(steps, curve(panel, batch, "x"), curve(panel, batch))
+
+
 def middle(panel: str, *arms: str) -> float:
     """The largest median upper edge of the paper's bands."""
     return max(float(np.median(curve(panel, arm, "hi"))) for arm in arms)
@@ -481,6 +487,11 @@ def paper_numbers() -> dict[str, float]:
         "lp_as_smooth": middle(lp_change, "l1", "l2", "linf") / middle(lp_change, batch),
         "lp_linear_orders": highest(linear_change, standard)
         - highest(linear_change, "l1", "l2", "linf"),
+        "effective_beta": np.mean(np.greater(*betas())),
+        "pinned_beta": min(
+            np.mean(np.abs(curve("fig4c_vgg_beta", arm) / 20 - 1) <= 0.05)
+            for arm in (standard, batch)
+        ),
         "first_beta": curve("fig4c_vgg_beta", batch)[0] / curve("fig4c_vgg_beta", standard)[0],
         "first_shift": curve("fig3a_ics_l2_layer5_lr0.1", batch)[0]
         / curve("fig3a_ics_l2_layer5_lr0.1", standard)[0],
@@ -505,14 +516,8 @@ def paper_numbers() -> dict[str, float]:
     return numbers
 
 
-# Read off figures of which there is no curve, or between the points that a curve keeps.
-FROM_WORDS = {
-    "effective_beta",
-    "marginal_stability",
-    "noise_moves_more",
-    "noise_third",
-    "pinned_beta",
-}
+# Read off figure 8, of which there is no curve.
+FROM_WORDS = {"marginal_stability", "noise_moves_more", "noise_third"}
 
 
 def test_the_papers_numbers_are_those_of_its_curves() -> None:
@@ -632,21 +637,24 @@ def test_the_ratio_of_shifts_is_a_geometric_mean_over_layers(tmp_path: Path) -> 
 
 
 def test_cosines_of_the_deep_linear_network(tmp_path: Path) -> None:
-    near = [1.0] * 90 + [0.0] * 10
-    lines = [
-        {
-            "step": step,
-            "internal_covariate_shift/cosine/layer9": cosine,
-            "internal_covariate_shift/cosine/layer17": -0.3,
-        }
-        for step, cosine in enumerate([math.nan, *near])
-    ]
-    run = write(tmp_path, lines, experiment="deep_linear")
-    assert claims.lowest_cosine(run) == pytest.approx(-0.3)
-    assert claims.higher_cosine(run) == 1
-    assert claims.correlation(run) == 1
-    # Nine steps in ten are at 1: what holds at 95 % of them is less.
-    assert np.percentile(near, 5) == 0
+    def of(seed: int, ninth: Sequence[float], seventeenth: float) -> Run:
+        lines = [
+            {
+                "step": step,
+                "internal_covariate_shift/cosine/layer9": cosine,
+                "internal_covariate_shift/cosine/layer17": seventeenth,
+            }
+            for step, cosine in enumerate(ninth)
+        ]
+        return write(tmp_path, lines, seed=seed, experiment="deep_linear")
+
+    # At nine steps in ten the cosine is 1; what it exceeds at 95 % of them is 0.
+    mostly = of(0, [math.nan, *[1.0] * 90, *[0.0] * 10], seventeenth=1.0)
+    assert claims.lowest_cosine(mostly) == 0
+    assert claims.lowest_cosine(of(1, [1.0] * 9, seventeenth=-0.3)) == -0.3
+    opposite = of(2, [0.2, 0.3, 0.4], seventeenth=-0.9)
+    assert claims.higher_cosine(opposite) == 0.3
+    assert claims.correlation(opposite) == 0.9
 
 
 def test_the_loss_range_is_a_ratio_on_a_log_axis(tmp_path: Path) -> None:
@@ -731,7 +739,7 @@ def test_means_wander_from_where_they_began(tmp_path: Path) -> None:
 
 
 def test_layers_stand_for_those_at_the_same_depth(tmp_path: Path) -> None:
-    lines: list[made_up.Line] = [{"step": 0} | {f"x/layer{i}": 1.0 for i in (1, 4, 6, 8)}]
+    lines: list[made_up.Line] = [{"step": 0} | {f"x/layer{i}": 1.0 for i in (1, 4, 6, 8, 9)}]
     run = write(tmp_path, lines)
     assert claims.layer(run, 6, 13, "x") == "x/layer6"
     shallow = replace(run, header=run.header | {"layers": [f"layer{i}" for i in range(1, 10)]})

@@ -274,6 +274,12 @@ def test_the_answer_counts_verdicts() -> None:
         claims.NO_RUNS: 1,
     }
     assert report.answer([]) == []
+    unmet = result(claims.NOT_REPRODUCED)
+    unmet = replace(unmet, claim=replace(unmet.claim, rule=claims.comparable_to(1.5)))
+    assert report.answer([unmet]) == [
+        "Of the 1 claim that the paper makes, 1 is not reproduced. "
+        "Of those not reproduced 1 fails by the paper's own numbers too."
+    ]
 
 
 def test_every_verdict_has_a_sign_and_words_for_one_and_for_several() -> None:
