@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -174,6 +175,14 @@ def check_texts(figure: Figure) -> None:
         assert figure.bbox.y0 - 1 < box.y0 and box.y1 < figure.bbox.y1 + 1, text
     for (one, text), (other, other_text) in combinations(boxes, 2):
         assert not one.padded(-0.5).overlaps(other.padded(-0.5)), (text, other_text)
+
+
+def test_long_titles_of_narrow_panels_are_not_cut_off(demo: Runs) -> None:
+    runs = runs_of(FIGURES["figure6"], demo)
+    shallow = [replace(run, header=run.header | {"layers": run.layers[:10]}) for run in runs]
+    figure = FIGURES["figure6"].draw([replace(run, outcome="interrupted") for run in shallow])
+    assert "layer 9\n(paper: 11)\nstandard, seed 0,\ninterrupted" in words(figure)
+    check_texts(figure)
 
 
 def shown_texts(figure: Figure) -> list[Text]:
@@ -646,9 +655,9 @@ def test_the_outermost_panel_with_an_axis_has_the_labels() -> None:
     [
         (14, [], range(1, 15), 11, ("layer11", "layer 11")),
         (16, [64, 64], range(1, 17), 11, ("layer11", "layer 11")),
-        (9, [], range(1, 10), 11, ("layer7", "layer 7 (paper: 11)")),
-        (11, [64, 64], range(1, 12), 11, ("layer7", "layer 7 (paper: 11)")),
-        (14, [], (3, 9), 11, ("layer9", "layer 9 (paper: 11)")),
+        (9, [], range(1, 10), 11, ("layer7", "layer 7 (paper:\u00a011)")),
+        (11, [64, 64], range(1, 12), 11, ("layer7", "layer 7 (paper:\u00a011)")),
+        (14, [], (3, 9), 11, ("layer9", "layer 9 (paper:\u00a011)")),
         (14, [], (), 11, None),
     ],
 )
@@ -673,7 +682,7 @@ def test_the_layer_is_of_the_first_run_that_recorded_any(tmp_path: Path) -> None
         write(tmp_path / "a", [{"step": 0}]),
         write(tmp_path / "b", [{"step": 0, "k/layer4": 1}]),
     ]
-    assert panels.find_layer(runs, 2, 13, "k") == ("layer4", "layer 4 (paper: 2)")
+    assert panels.find_layer(runs, 2, 13, "k") == ("layer4", "layer 4 (paper:\u00a02)")
     assert panels.find_layer(runs[:1], 2, 13, "k") is None
 
 
