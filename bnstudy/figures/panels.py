@@ -126,7 +126,7 @@ def find_layer(runs: Sequence[Run], number: int, of: int, kind: str) -> tuple[st
         recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
         if recorded:
             index = min(recorded, key=lambda i: abs(i - wanted))
-            title = f"layer {index}" + ("" if index == number else f" (paper: {number})")
+            title = f"layer {index}" + ("" if index == number else f" (paper:\u00a0{number})")
             return run.layers[index - 1], title
     return None
 
@@ -429,7 +429,8 @@ def ridges_of(
     ridges(axes, run, layer[0])
     outcome = "" if run.outcome == "finished" else f", {run.outcome}"
     name = style.ARMS[norm].name
-    axes.set_title(f"{title}{layer[1]}\n{name}, seed {run.seed}{outcome}")
+    says = f"{title}{layer[1]}\n{name}, seed\u00a0{run.seed}{outcome}"
+    axes.set_title(wrap(axes, says))
 
 
 def _grid(counts: Values, ranges: Values, cells: int = 200) -> Values:
@@ -719,22 +720,26 @@ def moments(
 
 def write(axes: Axes, text: str, middle: bool = True) -> None:
     """A text instead of a panel, or, if not `middle`, where it hides least of what is there."""
-    place = axes.get_subplotspec()
-    width = round(84 * (len(place.colspan) / place.get_gridspec().ncols if place else 1))
-    text = "\n".join(_wrap(line, width) for line in text.split("\n"))
     if middle:
         look: dict[str, Any] = {"ha": "center", "va": "center", "color": style.GREY}
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, **look)
+        axes.text(0.5, 0.5, wrap(axes, text), transform=axes.transAxes, **look)
         axes.set_axis_off()
     else:
         look = {"loc": "best", "labelcolor": style.GREY, "frameon": True, "edgecolor": "none"}
-        axes.legend([Line2D([], [])], [text], handlelength=0, handletextpad=0, **look)
+        axes.legend([Line2D([], [])], [wrap(axes, text)], handlelength=0, handletextpad=0, **look)
 
 
-def _wrap(line: str, width: int) -> str:
-    """The line in lines of `width`; a longer metric key is broken after its slash."""
-    words = [word if len(word) <= width else word.replace("/", "/ ") for word in line.split(" ")]
-    return textwrap.fill(" ".join(words), width)
+def wrap(axes: Axes, text: str) -> str:
+    """The text in lines no longer than its panel is wide; a metric key breaks after its slash."""
+    place = axes.get_subplotspec()
+    width = round(88 * (len(place.colspan) / place.get_gridspec().ncols if place else 1))
+    lines = []
+    for line in text.split("\n"):
+        words = [
+            word if len(word) <= width else word.replace("/", "/ ") for word in line.split(" ")
+        ]
+        lines.append(textwrap.fill(" ".join(words), width))
+    return "\n".join(lines)
 
 
 def seeds_note(runs: Sequence[Run]) -> str:
