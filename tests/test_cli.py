@@ -272,7 +272,7 @@ def test_reproduce_refuses_and_reports(cli, tmp_path):
 
 def test_images_given_to_reproduce_are_not_for_the_deep_linear_network(cli, tmp_path):
     root = images(tmp_path / "photos")
-    words = ["data=image_folder", f"data.root={root}", "batch_size=20", "model.width=0.0625"]
+    words = ["data=image_folder", f"data.root={root}", "batch_size=20"]
     done = cli("reproduce.py", *words, "--plan", "--experiments", "deep_linear", "vgg")
     assert done.returncode == 0, done.stderr
     assert "deep_linear: 8 runs" in done.stdout
