@@ -1,6 +1,8 @@
 """What a run needs to go on exactly, written so that it is either whole or not there."""
 
+import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ from torch import nn
 def save(
     path: Path, step: int, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the state after `step` updates; the previous checkpoint stays until this one is whole.
+    """Write the state after `step` updates; the checkpoint before it is kept as `*.previous.pt`.
 
     Batches, augmentation and noise are functions of the seed and the step, so there is no state of
-    a generator or a data loader to keep.
+    a generator or a data loader to keep. At every moment one of the two files is whole.
     """
     state = {
         "step": step,
@@ -22,12 +24,17 @@ def save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    # By way of memory: on a full disk torch's own writer says "unexpected pos" and not why.
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    temporary = path.with_suffix(".temporary.pt")
     try:
         with temporary.open("wb") as file:
-            torch.save(state, file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.replace(path, previous(path))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,15 +46,55 @@ def load(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
+    recorded: int,
 ) -> int:
-    """Restore model and optimizer in place; the step to go on from, 0 without a checkpoint."""
-    if not path.exists():
-        return 0
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    """Restore model and optimizer in place; the step to go on from, 0 without a checkpoint.
+
+    `recorded` is the number of steps in the record: a checkpoint from after its end would leave a
+    gap. A checkpoint that cannot be read, is of another config or is ahead of the record is passed
+    over with a warning, for the one before it or the start.
+    """
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        state = read(candidate, device)
+        fault = find_fault(state, fingerprint, recorded)
+        if state is None or fault:
+            warnings.warn(f"{candidate} is not used: {fault}.", stacklevel=2)
+            continue
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return state["step"]
+    return 0
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the last one lies."""
+    return path.with_suffix(".previous.pt")
+
+
+def remove(path: Path) -> None:
+    """Delete a run's checkpoints."""
+    path.unlink(missing_ok=True)
+    previous(path).unlink(missing_ok=True)
+
+
+def read(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state in a file; None for a file that is torn or no checkpoint."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception:  # a torn file raises whatever its first wrong byte leads to
+        return None
+    keys = {"step", "fingerprint", "model", "optimizer"}
+    return state if isinstance(state, dict) and state.keys() >= keys else None
+
+
+def find_fault(state: dict[str, Any] | None, fingerprint: str, recorded: int) -> str | None:
+    """Why a run cannot go on from this state; None if it can."""
+    if state is None:
+        return "it is torn or no checkpoint"
     if state["fingerprint"] != fingerprint:
-        raise FileExistsError(
-            f"{path} is the checkpoint of another config: move it away or choose another `results`."
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
+        return "it is of another config"
+    if state["step"] > recorded:
+        return f"it is of step {state['step']}, and the record ends after step {recorded}"
+    return None

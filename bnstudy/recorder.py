@@ -71,10 +71,20 @@ class Recorder:
         self._written = time.monotonic()
         return finite
 
+    def sync(self) -> bool:
+        """Write what waits through to the disk, so that no checkpoint is ahead of the record.
+
+        False if the run has diverged.
+        """
+        finite = self.flush()
+        os.fsync(self._file.fileno())
+        return finite
+
     def end(self, outcome: str) -> None:
         """Write the end line: the outcome (finished or diverged), the last step, the seconds."""
         seconds = round(time.monotonic() - self._started, 3)
         self._write({"end": {"outcome": outcome, "step": self._step, "seconds": seconds}})
+        os.fsync(self._file.fileno())
         self._ended = True
 
     def close(self) -> None:
@@ -115,6 +125,18 @@ def read_outcome(path: Path) -> str | None:
     if not last or not last[0].startswith(b'{"end"'):
         return None
     return json.loads(last[0])["end"]["outcome"]
+
+
+def count_steps(path: Path) -> int:
+    """How many steps of training a record holds; 0 if there is none, a torn last line left out."""
+    steps = 0
+    if read_header(path) is None:
+        return steps
+    with path.open("rb") as file:
+        for raw in file:
+            if raw.endswith(b"\n") and b'"train/loss"' in raw:
+                steps = json.loads(raw)["step"] + 1
+    return steps
 
 
 def refuse_other_config(existing: Line, header: Line, path: Path) -> None:

@@ -22,7 +22,17 @@ Series = tuple[Steps, Values]  # a metric over a run: steps [n], values [n, ...]
 
 # Keys of the config.
 # How and where a run is executed, and labels: runs that differ only here are the same run.
-NOT_SCIENCE = ("results", "device", "threads", "progress", "wandb", "save_every", "scale")
+NOT_SCIENCE = (
+    "results",
+    "device",
+    "threads",
+    "progress",
+    "wandb",
+    "save_every",
+    "save_seconds",
+    "force",
+    "scale",
+)
 NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
 # What is measured along the way and how often: training is the same, bit by bit, whatever it is.
 MEASURING = ("probes", "probe_every", "test_every")

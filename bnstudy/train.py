@@ -26,14 +26,16 @@ def train(
     probes: Mapping[str, Probe],
     test_every: int = 0,
     start: int = 0,
-    save: Callable[[int], None] | None = None,
-    save_every: int = 0,
+    save: Callable[[int], None] = lambda step: None,
+    save_due: Callable[[int], bool] = lambda step: False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Train from step `start` to `steps`; the outcome, "finished" or "diverged".
+    """Train from step `start` to `steps`; the outcome: finished, diverged, or interrupted.
 
     The record of a step describes the parameters before its update. Probes are called after it,
     because they may look at both ends, and see the same batch and the same noise. `save(step)`
-    stores the state after that many updates, every `save_every` steps and at the end.
+    stores the state after that many updates: when it is `save_due(step)`, at the end, and before
+    training ends early because `stop()` says so.
     """
     layers = layers_of(model)
     model.train()
@@ -63,10 +65,13 @@ def train(
                 record |= {f"{name}/{key}": value for key, value in probe(update).items()}
         if not recorder.log(step, record):
             return "diverged"
-        if save and (step + 1 == steps or (save_every and (step + 1) % save_every == 0)):
-            if not recorder.flush():
+        stopping = stop() and step + 1 < steps
+        if stopping or step + 1 == steps or save_due(step + 1):
+            if not recorder.sync():
                 return "diverged"
             save(step + 1)
+        if stopping:
+            return "interrupted"
     final = evaluate(model, data)
     if final:
         recorder.log(steps, final)

@@ -1,5 +1,6 @@
 """Train one network and probe it: `python scripts/train.py --help`."""
 
+import errno
 import hashlib
 import json
 import math
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
+import interruption
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     CompactHydraException,
@@ -42,6 +46,8 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 # What the name of a run's directory and of those above it says anyway.
 NAMED = ("experiment", "scale", "model", "norm", "init", "optimizer.lr", "seed")
+# Long enough for scripts/status.py, which looks who holds it, to let go of it again.
+SECONDS_FOR_LOCK = 2
 # Raised for bad input before any work; the same raised later is a fault and keeps its traceback.
 CANNOT_START = (ValueError, TypeError, OSError, InstantiationException, OmegaConfBaseException)
 
@@ -53,14 +59,24 @@ def main(cfg: DictConfig) -> None:
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
-        if hydra_config.mode == RunMode.RUN:
-            sys.exit(sentence(error))
-        # In a sweep the runs after this one go on, and Hydra says at the end which one it was.
-        raise CompactHydraException(sentence(error)) from error
+        refuse(sentence(error), hydra_config.mode, error)
     if isinstance(job, str):
         print(job)
     else:
-        print(f"{job.directory}: {run(job)}")
+        try:
+            print(f"{job.directory}: {run(job)}", flush=True)
+        except OSError as error:
+            refuse(f"{job.directory}: {sentence(error)}", hydra_config.mode, error)
+    if interruption.came():
+        sys.exit(interruption.status())
+
+
+def refuse(reason: str, mode: RunMode | None, error: BaseException) -> NoReturn:
+    """End a run in one sentence."""
+    if mode == RunMode.RUN:
+        sys.exit(reason)
+    # In a sweep the runs after this one go on, and Hydra says at the end which one it was.
+    raise CompactHydraException(reason) from error
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,7 @@ def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str
     directory, header = describe(cfg, choices, overrides)
     check_writable(Path(cfg.results))
     outcome = past_outcome(directory, header)
-    if outcome:
+    if outcome and not cfg.force:
         return f"{directory}: {outcome} before; nothing to do"
     return build(cfg, directory, header)
 
@@ -150,15 +166,52 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
 
 
 def run(job: Job) -> str:
-    """Train, from the last checkpoint if there is one; the outcome."""
+    """Train, from the last checkpoint if there is one; the outcome.
+
+    It is "interrupted" after a signal, and "running in another process" if one holds the lock. If
+    the run fails, its folder says why in `error.txt`.
+    """
+    from filelock import FileLock, Timeout
+
+    interruption.listen()
+    job.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(job.directory / "lock", timeout=SECONDS_FOR_LOCK):
+            return run_alone(job)
+    except Timeout:
+        return "running in another process"
+
+
+def run_alone(job: Job) -> str:
+    """`run`, while no other process is at it."""
+    # The process that held the lock until now may have ended the run.
+    outcome = past_outcome(job.directory, job.header)
+    if outcome and not job.cfg.force:
+        return outcome
+    error = job.directory / "error.txt"
+    error.unlink(missing_ok=True)
+    try:
+        return train_recorded(job)
+    except Exception:
+        with suppress(OSError):  # where the disk is full, the exception is all that there is
+            error.write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+
+
+def train_recorded(job: Job) -> str:
+    """Train with record, checkpoints and mirrors; the outcome."""
     from bnstudy import checkpoint
-    from bnstudy.recorder import Recorder
+    from bnstudy.recorder import Recorder, count_steps
     from bnstudy.train import train
 
-    cfg, path = job.cfg, job.directory / "checkpoint.pt"
+    cfg, path, record = job.cfg, job.directory / "checkpoint.pt", job.directory / "run.jsonl"
+    if cfg.force:
+        checkpoint.remove(path)
+        record.unlink(missing_ok=True)
     mirrors = choose_mirrors(job)
     key = job.header["fingerprint"]
-    step = checkpoint.load(path, key, job.model, job.optimizer, job.device)
+    recorded = count_steps(record)
+    step = checkpoint.load(path, key, job.model, job.optimizer, job.device, recorded)
     recorder = Recorder(job.directory, job.header, step, mirrors)
     try:
         outcome = train(
@@ -173,12 +226,30 @@ def run(job: Job) -> str:
             test_every=cfg.test_every,
             start=step,
             save=lambda step: checkpoint.save(path, step, key, job.model, job.optimizer),
-            save_every=cfg.save_every,
+            save_due=cadence(cfg.save_every, cfg.save_seconds),
+            stop=lambda: interruption.came() != 0,
         )
-        recorder.end(outcome)
+        if outcome != "interrupted":
+            recorder.end(outcome)
+            checkpoint.previous(path).unlink(missing_ok=True)
     finally:
         recorder.close()
     return outcome
+
+
+def cadence(steps: int, seconds: float) -> Callable[[int], bool]:
+    """Whether a checkpoint is due after a step: every so many steps, and seconds; 0 for never."""
+    last = time.monotonic()
+
+    def due(step: int) -> bool:
+        nonlocal last
+        late = bool(seconds) and time.monotonic() - last >= seconds
+        if late or (steps and step % steps == 0):
+            last = time.monotonic()
+            return True
+        return False
+
+    return due
 
 
 def check(cfg: DictConfig) -> None:
@@ -195,6 +266,9 @@ def check(cfg: DictConfig) -> None:
     for key in ("test_every", "save_every", "seed"):
         if not is_int(cfg[key]) or cfg[key] < 0:
             raise ValueError(f"{key}={cfg[key]} must be a whole number, 0 or more.")
+    check_number("save_seconds", cfg.save_seconds, smallest="0 or more")
+    if not isinstance(cfg.force, bool):
+        raise ValueError(f"force={cfg.force} must be true or false.")
     if cfg.threads is not None:
         check_positive_int("threads", cfg.threads)
     check_number("optimizer.lr", cfg.optimizer.lr, smallest="more than 0")
@@ -354,6 +428,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException):
         key = str(error).splitlines()[0].removeprefix("Could not override ").strip("'.")
         return f"{key} is not a key; --help shows those that there are."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.strerror}. Make room and give the command again to go on where it stopped."
     return str(error)
 
 

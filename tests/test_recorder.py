@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from bnstudy.recorder import Recorder, read_header, read_outcome
+from bnstudy.recorder import Recorder, count_steps, read_header, read_outcome
 
 HEADER = {"fingerprint": "a", "config": {"lr": 0.1, "model": {"depth": 2}}}
 
@@ -86,9 +86,19 @@ def test_resuming_drops_what_came_after_the_checkpoint(tmp_path, torn):
     assert times == sorted(times)  # the clock goes on where the record was cut
 
 
+@pytest.mark.parametrize(
+    "torn", ["", '{"step": 5, "train/loss": 1', '{"step": 5, "test/loss": 1}\n']
+)
+def test_the_steps_of_a_record_are_counted_without_a_torn_last_line(tmp_path, torn):
+    assert count_steps(tmp_path / "run.jsonl") == 0
+    write(tmp_path, 5, torn)
+    assert count_steps(tmp_path / "run.jsonl") == 5
+
+
 def test_a_torn_header_is_no_record(tmp_path):
     (tmp_path / "run.jsonl").write_text('{"header": {"finger')
     assert read_header(tmp_path / "run.jsonl") is None
+    assert count_steps(tmp_path / "run.jsonl") == 0
     write(tmp_path, 1)
     assert len(text(tmp_path)) == 2
 

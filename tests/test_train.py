@@ -15,7 +15,7 @@ from torch import Tensor
 from bnstudy import checkpoint
 from bnstudy.data import Batch
 from bnstudy.params import add_scaled
-from bnstudy.recorder import Recorder
+from bnstudy.recorder import Recorder, count_steps
 from bnstudy.train import evaluate, penalty, train
 from bnstudy.update import Update
 
@@ -169,7 +169,8 @@ def test_killed_and_resumed_is_the_uninterrupted_record(model, killed_at, tmp_pa
     def attempt(directory: Path, die: bool) -> None:
         data, network, optimizer = build(cfg)
         path = directory / "checkpoint.pt"
-        start = checkpoint.load(path, "a", network, optimizer, CPU)
+        recorded = count_steps(directory / "run.jsonl")
+        start = checkpoint.load(path, "a", network, optimizer, CPU, recorded)
         probes = instantiate(cfg.probes, _convert_="all")
         if die:
 
@@ -194,7 +195,7 @@ def test_killed_and_resumed_is_the_uninterrupted_record(model, killed_at, tmp_pa
                 test_every=3,
                 start=start,
                 save=lambda step: checkpoint.save(path, step, "a", network, optimizer),
-                save_every=2,
+                save_due=lambda step: step % 2 == 0,
             )
             recorder.end(outcome)
         finally:
