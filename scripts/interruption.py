@@ -1,25 +1,40 @@
 """SIGTERM and SIGINT as a question that the loop asks after every step."""
 
+import os
 import signal
-import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _came: list[int] = []
 
 
-def listen() -> None:
-    """From now on the first of the signals is noted; the same one again acts as if never heard.
+def listen(tell: Callable[[], None] = lambda: None, say: bool = True) -> None:
+    """From now on SIGTERM and SIGINT are noted; a second SIGINT acts at once.
 
-    A run then finishes its step and saves. Only the main thread of a process can listen: elsewhere
-    signals act at once, and the run goes on from its last checkpoint.
+    A run then finishes its step and saves. `tell` passes the signal on to those who do the work.
+    Only the main thread of a process can listen: elsewhere signals act as ever, and the run goes on
+    from its last checkpoint.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in SIGNALS:
-        if number not in _came:
-            signal.signal(number, _note)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if _came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if say and not _came:
+            # Not by print: the signal may have come in the middle of one.
+            os.write(2, b"ending after this step; give the command again to go on\n")
+        _came.append(number)
+        tell()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, note)
+
+
+def listen_to_parent() -> None:
+    """Note SIGTERM and nothing else: Ctrl-C reaches a whole group, and the parent passes it on."""
+    listen(say=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def came() -> int:
@@ -30,10 +45,3 @@ def came() -> int:
 def status() -> int:
     """The conventional exit status of a process that the signal ended."""
     return 128 + came()
-
-
-def _note(number: int, frame: FrameType | None) -> None:
-    _came.append(number)
-    signal.signal(number, signal.SIG_DFL)
-    name = signal.Signals(number).name
-    print(f"{name}: ending after this step; give the command again to go on", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Run the study: experiments, figures and report. `python scripts/reproduce.py --help`."""
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import figures
+import interruption
 import joblib
 import report
+import status
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from status import duration
 from train import (
     CANNOT_START,
     CONFIGS,
@@ -28,18 +32,19 @@ from train import (
     sentence,
 )
 
+from bnstudy.status import Status, read_status
+
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a grid: the overrides that make it, its config, where it lies, how it ended."""
+    """One run of a grid: the overrides that make it, its config, and where it stands."""
 
     overrides: list[str]
     cfg: DictConfig
     norm: str
-    directory: Path
-    outcome: str | None
+    status: Status
 
 
 def main() -> int:
@@ -48,15 +53,17 @@ def main() -> int:
     try:
         planned = [job for name in options.experiments for job in plan(name, options.overrides)]
         check_writable(Path(planned[0].cfg.results))
-        waiting = [job for job in planned if job.outcome is None]
+        waiting = [job for job in planned if needs_to_run(job)]
         workers = options.workers or default_workers(len(waiting))
-        announce(planned, waiting, workers)
+        announce(planned, waiting, workers, each=options.plan)
     except (*CANNOT_START, CompactHydraException, OverrideParseException) as error:
         print(f"reproduce: {sentence(error)}", file=sys.stderr)
         return 1
     if options.plan:
         return 0
     failed = execute(waiting, workers)
+    if interruption.came():
+        return interruption.status()
     cfg = planned[0].cfg
     runs = ["--scale", cfg.scale.name, "--runs", cfg.results]
     written = figures.main(runs) or report.main(runs)
@@ -95,7 +102,9 @@ def parse() -> argparse.Namespace:
         help="processes of one thread each; default: the number of cores, 1 with a GPU",
     )
     parser.add_argument(
-        "--plan", action="store_true", help="say how many runs there are and how long, and stop"
+        "--plan",
+        action="store_true",
+        help="list the runs, where each stands and how long, and stop",
     )
     options = parser.parse_intermixed_args()
     wrong = [word for word in options.overrides if "=" not in word]
@@ -140,10 +149,16 @@ def composed(overrides: list[str]) -> DictConfig:
 
 
 def planned(overrides: list[str]) -> Planned:
-    """One run, composed and checked, and how it ended if it ran before."""
+    """One run, composed and checked, and where it stands if it was started before."""
     cfg, choices = split(composed(overrides))
     directory, header = describe(cfg, choices, overrides)
-    return Planned(overrides, cfg, choices["norm"], directory, past_outcome(directory, header))
+    past_outcome(directory, header)  # refuses the record of another config
+    return Planned(overrides, cfg, choices["norm"], read_status(directory))
+
+
+def needs_to_run(job: Planned) -> bool:
+    """Whether a run has not ended yet, or is to run again."""
+    return job.cfg.force or job.status.state not in ("finished", "diverged")
 
 
 def split(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
@@ -162,20 +177,44 @@ def default_workers(runs: int) -> int:
     return 1 if on_gpu else max(1, min(joblib.cpu_count(), runs))
 
 
-def announce(planned: list[Planned], waiting: list[Planned], workers: int) -> None:
-    """Say what will run and roughly how long that takes, from a few timed steps of each kind."""
+def announce(
+    planned: list[Planned], waiting: list[Planned], workers: int, each: bool = False
+) -> None:
+    """Say what will run and roughly how long that takes; with `each`, a line for every run.
+
+    Every config is built, so that one that cannot start is refused here, before any has started.
+    """
     for experiment, runs in Counter(job.cfg.experiment for job in planned).items():
         left = sum(job.cfg.experiment == experiment for job in waiting)
         print(f"{experiment}: {runs} runs at scale {planned[0].cfg.scale.name}, {left} to do")
-    if not waiting:
-        return
-    seconds = {(job.cfg.experiment, job.norm): 0.0 for job in waiting}
-    for key in seconds:
-        example = next(job for job in waiting if (job.cfg.experiment, job.norm) == key)
-        seconds[key] = estimate(example)
-    total = sum(seconds[job.cfg.experiment, job.norm] for job in waiting) / workers
-    processes = "1 process" if workers == 1 else f"{workers} processes"
-    print(f"roughly {duration(total)} in {processes} of one thread each", flush=True)
+    seconds = {id(job): cost for job, cost in zip(waiting, costs(waiting), strict=True)}
+    if each:
+        left_of_each = [seconds.get(id(job)) for job in planned]
+        print(*status.table([job.status for job in planned], left_of_each), sep="\n")
+    if waiting:
+        total = sum(seconds.values()) / workers
+        processes = "1 process" if workers == 1 else f"{workers} processes"
+        print(f"roughly {duration(total)} in {processes} of one thread each", flush=True)
+
+
+def costs(waiting: list[Planned]) -> list[float]:
+    """Seconds that each run still needs; an example of each experiment and norm is timed."""
+    whole: dict[tuple[str, str], float] = {}
+    built: set[str] = set()
+    for job in waiting:
+        kind = job.cfg.experiment, job.norm
+        same_but_for_seed = str([word for word in job.overrides if not word.startswith("seed=")])
+        if kind not in whole:
+            whole[kind] = estimate(job)
+        elif same_but_for_seed not in built:
+            build(job.cfg, Path(), {"fingerprint": "", "config": {}})
+        built.add(same_but_for_seed)
+    return [whole[job.cfg.experiment, job.norm] * fraction_left(job) for job in waiting]
+
+
+def fraction_left(job: Planned) -> float:
+    """How much of a run is still to do."""
+    return 1.0 if job.cfg.force else 1 - job.status.step / job.cfg.steps
 
 
 def estimate(job: Planned) -> float:
@@ -210,11 +249,14 @@ def estimate(job: Planned) -> float:
 def execute(waiting: list[Planned], workers: int) -> list[tuple[str, str]]:
     """Run them side by side, a line for each that ends; names and reasons of those that failed."""
     started, failed = time.monotonic(), []
+    interruption.listen(stop_children)
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         results = parallel(joblib.delayed(work)(job.overrides) for job in waiting)
         for done, (name, outcome, note) in enumerate(results, start=1):
             left = (time.monotonic() - started) / done * (len(waiting) - done)
+            if outcome == "stopped":  # before it started, by a signal
+                continue
             print(
                 f"[{done}/{len(waiting)}] {name}: {outcome}{note}; {duration(left)} left",
                 flush=True,
@@ -224,10 +266,19 @@ def execute(waiting: list[Planned], workers: int) -> list[tuple[str, str]]:
     return failed
 
 
+def stop_children() -> None:
+    """Tell the processes at work to save and stop."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+
+
 def work(overrides: list[str]) -> tuple[str, str, str]:
     """One run in a process of its own: its name, its outcome, and why it failed if it did."""
     import torch
 
+    interruption.listen_to_parent()
+    if interruption.came():
+        return "", "stopped", ""
     torch.set_num_threads(1)
     try:
         cfg, choices = split(composed([*overrides, "progress=none"]))
@@ -237,13 +288,6 @@ def work(overrides: list[str]) -> tuple[str, str, str]:
         return job.directory.name, run(job), ""
     except Exception as error:  # a fault in one run must not take the others down
         return " ".join(overrides), "failed", f" ({type(error).__name__}: {sentence(error)})"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as precise as an estimate is."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

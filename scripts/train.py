@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,7 @@ def main(cfg: DictConfig) -> None:
     if isinstance(job, str):
         print(job)
     else:
+        interruption.listen()
         try:
             print(f"{job.directory}: {run(job)}", flush=True)
         except OSError as error:
@@ -173,7 +175,6 @@ def run(job: Job) -> str:
     """
     from filelock import FileLock, Timeout
 
-    interruption.listen()
     job.directory.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(job.directory / "lock", timeout=SECONDS_FOR_LOCK):
@@ -442,6 +443,8 @@ def command() -> None:
         main()
     except CompactHydraException as error:
         sys.exit(sentence(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":
