@@ -191,22 +191,22 @@ def test_torn_files_cost_time_and_nothing_else(zygote, whole, tmp_path, fault, w
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 1 MB."""
+    """A file system of 2 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1000k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2000k", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("left", [30_000, 300_000], ids=["no checkpoint", "no second checkpoint"])
+@pytest.mark.parametrize("left", [30_000, 500_000], ids=["no checkpoint", "no second checkpoint"])
 def test_a_full_disk_is_one_sentence_and_costs_nothing_but_time(
     cli, zygote, whole, tmp_path, small_disk, left
 ):
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * (1_024_000 - left))
+    ballast.write_bytes(b"x" * (2_048_000 - left))
     full = cli("train.py", *WORDS, "results=disk/runs")
     assert full.returncode == 1
     assert "No space left on device. Make room and give the command again" in full.stderr
