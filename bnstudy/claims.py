@@ -29,7 +29,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnstudy.results import Run, Series, Values, comparable, edges, effective_beta
+from bnstudy.results import (
+    Run,
+    Series,
+    Values,
+    comparable,
+    edges,
+    effective_beta,
+    find_layer,
+    window,
+)
 
 REPRODUCED = "reproduced"
 PARTLY = "partly"
@@ -389,17 +398,12 @@ CONVOLUTIONS, DEPTH = 13, 25  # the layers that the paper counts
 def layer(run: Run, number: int, of: int, kind: str) -> str:
     """The key <kind>/<layer> of the layer that stands for layer `number` of the paper's `of`.
 
-    In a shallower network the layer at the same relative depth; of the layers that have `kind`
-    recorded the nearest. A VGG's linear layers do not count. KeyError if no layer has it.
+    KeyError if no layer has it.
     """
-    head = run.config.get("model", {}).get("head")
-    depth = len(run.layers) - (0 if head is None else len(head) + 1)
-    wanted = number if depth >= of else max(1, round(number * depth / of))
-    keys = {i: f"{kind}/{name}" for i, name in enumerate(run.layers, start=1)}
-    recorded = [i for i, key in keys.items() if key in run]
-    if not recorded:
+    found = find_layer(run, number, of, kind)
+    if found is None:
         raise KeyError(f"{run.directory.name} has no {kind}")
-    return keys[min(recorded, key=lambda i: abs(i - wanted))]
+    return f"{kind}/{run.layers[found - 1]}"
 
 
 def first_third(run: Run, series: Series) -> Values:
@@ -466,10 +470,10 @@ TO_LEVEL = (
 def steps_to(run: Run, level: float) -> float:
     """Steps until the running mean of the training accuracy reaches a level, infinite if never."""
     steps, accuracies = run["train/accuracy"]
-    window = min(2 * (run.config["steps"] // 300) + 1, len(steps))
-    means = np.convolve(accuracies, np.full(window, 1 / window), mode="valid")
+    width = min(window(run), len(steps))
+    means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
     reached = np.flatnonzero(means >= level - 1e-9)
-    return float(steps[reached[0] + window // 2] + 1) if len(reached) else math.inf
+    return float(steps[reached[0] + width // 2] + 1) if len(reached) else math.inf
 
 
 def common_level(*runs: Run) -> float:

@@ -268,6 +268,24 @@ def average(values: Values, log: bool = False) -> Values:
         return np.exp(mean) if log else mean
 
 
+def find_layer(run: Run, number: int, of: int, kind: str) -> int | None:
+    """The number, from 1, of the layer that stands for layer `number` of the paper's `of`.
+
+    In a shallower network the layer at the same relative depth; of the layers that have `kind`
+    recorded the nearest, None if no layer has it. A VGG's linear layers do not count.
+    """
+    head = run.config.get("model", {}).get("head")
+    depth = len(run.layers) - (0 if head is None else len(head) + 1)
+    wanted = number if depth >= of else max(1, round(number * depth / of))
+    recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
+    return min(recorded, key=lambda i: abs(i - wanted)) if recorded else None
+
+
+def window(run: Run) -> int:
+    """The steps of a running mean over noisy mini-batches: 1/150 of the run, an odd number."""
+    return 2 * (run.config["steps"] // 300) + 1
+
+
 def edges(run: Run, key: str) -> tuple[Steps, Values, Values]:
     """The smallest and the largest value over the step sizes: figures 4a, 4b, 10, 12, 13.
 

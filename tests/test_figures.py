@@ -674,7 +674,7 @@ def test_the_layer_of_the_paper_or_the_one_at_its_depth(
     header["config"]["model"]["head"] = head
     line: made_up.Line = {"step": 0} | {f"kind/layer{i}": 1.0 for i in recorded}
     run = results.load_run(made_up.write_record(tmp_path, header, [line]))
-    assert panels.find_layer([run], number, 13, "kind") == found
+    assert panels.titled_layer([run], number, 13, "kind") == found
 
 
 def test_the_layer_is_of_the_first_run_that_recorded_any(tmp_path: Path) -> None:
@@ -682,8 +682,8 @@ def test_the_layer_is_of_the_first_run_that_recorded_any(tmp_path: Path) -> None
         write(tmp_path / "a", [{"step": 0}]),
         write(tmp_path / "b", [{"step": 0, "k/layer4": 1}]),
     ]
-    assert panels.find_layer(runs, 2, 13, "k") == ("layer4", "layer 4 (paper:\u00a02)")
-    assert panels.find_layer(runs[:1], 2, 13, "k") is None
+    assert panels.titled_layer(runs, 2, 13, "k") == ("layer4", "layer 4 (paper:\u00a02)")
+    assert panels.titled_layer(runs[:1], 2, 13, "k") is None
 
 
 # Histograms

@@ -27,6 +27,8 @@ from bnstudy.results import (
     comparable,
     edges,
     effective_beta,
+    find_layer,
+    window,
 )
 
 Read = Callable[[Run], Series]
@@ -112,31 +114,20 @@ def lowest_seeds(runs: Sequence[Run]) -> list[Run]:
     return list({run.norm: run for run in sorted(runs, key=lambda run: -run.seed)}.values())
 
 
-def find_layer(runs: Sequence[Run], number: int, of: int, kind: str) -> tuple[str, str] | None:
+def titled_layer(runs: Sequence[Run], number: int, of: int, kind: str) -> tuple[str, str] | None:
     """The layer that stands for layer `number` of the paper's `of`, and what to call it.
 
-    In a shallower network the layer at the same relative depth; among the layers of which the first
-    run that has any recorded `kind` the nearest, None if no run has. A VGG's linear layers do not
-    count.
+    It is that of the first run that has any recorded `kind`, None if no run has.
     """
     for run in runs:
-        head = run.config.get("model", {}).get("head")
-        depth = len(run.layers) - (0 if head is None else len(head) + 1)
-        wanted = number if depth >= of else max(1, round(number * depth / of))
-        recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
-        if recorded:
-            index = min(recorded, key=lambda i: abs(i - wanted))
+        index = find_layer(run, number, of, kind)
+        if index is not None:
             title = f"layer {index}" + ("" if index == number else f" (paper:\u00a0{number})")
             return run.layers[index - 1], title
     return None
 
 
 # Reductions of one run
-
-
-def window(run: Run) -> int:
-    """How many steps `smooth` averages: 1/150 of the run, an odd number."""
-    return 2 * (run.config["steps"] // 300) + 1
 
 
 def smooth(run: Run, key: str, factor: float = 1.0) -> Series:
@@ -421,7 +412,7 @@ def ridges_of(
     """The ridges of an arm's lowest seed at a layer of the paper; the title says which, last."""
     found = [run for run in lowest_seeds(at_lr(runs, lr)) if run.norm == norm]
     kind = "activations/histogram"
-    layer = find_layer(found, number, of, kind)
+    layer = titled_layer(found, number, of, kind)
     if layer is None:
         write(axes, f"{kind} was not recorded" if found else _no_runs([norm], lr))
         return
@@ -668,7 +659,7 @@ def _shift(
     axes: Axes, runs: Sequence[Run], lr: float, kind: str, number: int, of: int, curves: str
 ) -> None:
     log = kind == "l2"
-    layer = find_layer(runs, number, of, SHIFT + kind)
+    layer = titled_layer(runs, number, of, SHIFT + kind)
     if layer is None:
         write(axes, f"{SHIFT}{kind} was not recorded")
         return
@@ -702,7 +693,7 @@ def moments(
     grid = figure.subplots(2, len(layers), sharex=True)
     for row, moment in zip(grid, labels, strict=True):
         for axes, number in zip(row, layers, strict=True):
-            layer = find_layer(runs, number, of, f"moments/{moment}")
+            layer = titled_layer(runs, number, of, f"moments/{moment}")
             if layer is None:
                 write(axes, f"moments/{moment} was not recorded")
                 continue
