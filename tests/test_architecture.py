@@ -20,6 +20,7 @@ ALLOWED = {
     "mirrors": {"recorder", "rich", "wandb"},
     "train": {"torch", "update", "params", "data", "recorder"},
     "results": set(),
+    "status": {"recorder"},
     "figures": {"results", "figures", "matplotlib"},
     "claims": {"results"},
     "report": {"results", "figures", "claims", "matplotlib", "jinja2"},

@@ -262,6 +262,7 @@ def test_reproduce_refuses_and_reports(cli, tmp_path):
         (["optimizer.lr=0"], "optimizer.lr=0 must be a number, more than 0."),
         (["demo"], "'demo' is not KEY=VALUE"),
         (["scale=small"], "data.download=true"),
+        (["--plan", "model.width=0.001"], "model.width=0.001 leaves the first stage without"),
     ):
         done = cli("reproduce.py", *words, "--experiments", "vgg")
         assert done.returncode in (1, 2)
