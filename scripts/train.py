@@ -3,20 +3,23 @@
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import (
     CompactHydraException,
     ConfigCompositionException,
@@ -24,6 +27,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -44,12 +48,20 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 NAMED = ("experiment", "scale", "model", "norm", "init", "optimizer.lr", "seed")
 # Raised for bad input before any work; the same raised later is a fault and keeps its traceback.
 CANNOT_START = (ValueError, TypeError, OSError, InstantiationException, OmegaConfBaseException)
+# The launchers that are plugins, and what brings them.
+PLUGINS = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "bnstudy[slurm]",
+    "submitit_slurm": "bnstudy[slurm]",
+    "ray": "bnstudy[ray]",
+}
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(cfg: DictConfig) -> None:
     """One run from the command line."""
     hydra_config = HydraConfig.get()
+    share_machine(hydra_config.job.get("num") or 0)
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
@@ -315,6 +327,33 @@ def choose_mirrors(job: Job) -> list["Mirror"]:
     return chosen
 
 
+def share_machine(number: int) -> None:
+    """Beside other runs on one machine: one thread unless told otherwise, and one of its GPUs.
+
+    Processes of joblib and of submitit_local; Slurm and Ray give each job its cores and GPUs.
+    """
+    process = multiprocessing.current_process().name
+    if process.startswith("LokyProcess-"):  # it keeps its GPU from one run to the next
+        number = int(process.partition("-")[2]) - 1
+    elif os.environ.get("SUBMITIT_EXECUTOR") != "local":
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible is not None else installed_gpus()
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+
+
+def installed_gpus() -> list[str]:
+    """The indices of this machine's GPUs, without torch: it would take all of them."""
+    try:
+        listed = subprocess.check_output(["nvidia-smi", "--list-gpus"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    count = sum(line.startswith(b"GPU ") for line in listed.splitlines())
+    return [str(index) for index in range(count)]
+
+
 def git_revision() -> str:
     """The commit of this checkout, with + if files were changed; "unknown" outside of git."""
     git = ["git", "-C", str(CONFIGS)]
@@ -347,7 +386,10 @@ def sentence(error: BaseException) -> str:
         return str(error.__cause__)  # what the constructor raised
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        options = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+        if group == "hydra/launcher" and option in PLUGINS:
+            return f"the plugin for this launcher is missing: pip install '{PLUGINS[option]}'"
+        options = {path.stem for path in (CONFIGS / group).glob("*.yaml")}
+        options = sorted(options | {"joblib", "ray"} if group == "hydra/launcher" else options)
         return f"{group}={option} is unknown; it must be one of {', '.join(options)}."
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be read ({str(error).splitlines()[0]})."
@@ -357,15 +399,68 @@ def sentence(error: BaseException) -> str:
     return str(error)
 
 
+class SweepEnd(Callback):
+    """Keeps a run that fails from ending its sweep, and says at the end which failed and why.
+
+    Launchers run jobs in other processes, even on other machines, so notes of failures lie beside
+    the results. In this file, because what is pickled from the main script needs no import there.
+    """
+
+    notes: ClassVar[Path | None] = None  # of the sweep that this process launches
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Remember where the notes of this sweep will lie."""
+        SweepEnd.notes = Path(config.hydra.sweep.dir) / "failed"
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Note why a job failed and let Hydra go on, without an error that may not pickle."""
+        if config.hydra.mode != RunMode.MULTIRUN or job_return.status != JobStatus.FAILED:
+            return
+        error = job_return._return_value
+        refused = isinstance(error, CompactHydraException)
+        reason = " ".join(str(error).split())
+        reason = reason if refused else f"{type(error).__name__}: {reason}"
+        line = f"failed: {' '.join(config.hydra.overrides.task)}: {reason}"
+        path = Path(config.hydra.sweep.dir) / "failed" / f"{config.hydra.job.num}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{line}\n\n{''.join(traceback.format_exception(error))}")
+        print(line, file=sys.stderr, flush=True)
+        job_return.status, job_return.return_value = JobStatus.COMPLETED, None
+
+    @staticmethod
+    def failures() -> list[str]:
+        """How many runs of this sweep failed, and a line for each: which and why."""
+        notes = SweepEnd.notes
+        paths = sorted(notes.glob("*.txt"), key=lambda path: int(path.stem)) if notes else []
+        lines = [path.read_text().partition("\n")[0] for path in paths]
+        return [f"{len(lines)} runs failed; tracebacks: {notes}", *lines] if lines else []
+
+
+def stopped(error: Exception) -> str:
+    """Why a sweep ended before its runs did: a process that died, a cluster out of reach."""
+    reason = next(iter(str(error).strip().splitlines()), "")
+    return (
+        f"the sweep stopped ({type(error).__name__}: {reason}); "
+        "the same command again goes on with what is left."
+    )
+
+
 def command() -> None:
     """`main`, with refusals in one sentence; with HYDRA_FULL_ERROR=1 where they were raised."""
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        return main()
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error itself
+    last = []
     try:
         main()
-    except CompactHydraException as error:
-        sys.exit(sentence(error))
+    except Exception as error:
+        if full or not (isinstance(error, CompactHydraException) or SweepEnd.notes):
+            raise
+        # Of a sweep that runs: a job whose process died, or a launcher that could not start one.
+        refused = isinstance(error, CompactHydraException)
+        last = [sentence(error) if refused else stopped(error)]
+    lines = [*SweepEnd.failures(), *last]
+    if lines:
+        sys.exit("\n".join(lines))
 
 
 if __name__ == "__main__":
