@@ -61,7 +61,8 @@ PLUGINS = {
 def main(cfg: DictConfig) -> None:
     """One run from the command line."""
     hydra_config = HydraConfig.get()
-    share_machine(hydra_config.job.get("num") or 0)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        share_machine(hydra_config.job.num)
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
