@@ -459,6 +459,8 @@ def command() -> None:
         # Of a sweep that runs: a job whose process died, or a launcher that could not start one.
         refused = isinstance(error, CompactHydraException)
         last = [sentence(error) if refused else stopped(error)]
+    if ray := sys.modules.get("ray"):  # until then it prints what its processes say
+        ray.shutdown()
     lines = [*SweepEnd.failures(), *last]
     if lines:
         sys.exit("\n".join(lines))

@@ -68,7 +68,7 @@ def science(directory: Path) -> list[dict]:
 
 
 def with_broken_norms(folder: Path) -> dict[str, str]:
-    """An environment in which broken.Raises and broken.Dies can be imported, threads not limited."""
+    """An environment that finds broken.Raises and broken.Dies, and limits no threads."""
     (folder / "broken.py").write_text(BROKEN)
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
@@ -97,9 +97,9 @@ def test_runs_that_fail_do_not_end_their_sweep(cli, tmp_path, launcher):
     assert 'raise Fault("the norm", "is broken")' in (notes / "0.txt").read_text()
     ended = []
     for path in tmp_path.glob("results/runs/demo/custom/*/run.jsonl"):
-        header, *_, last = map(json.loads, path.read_text().splitlines())
-        if last.get("end", {}).get("outcome") == "finished":
-            ended.append(header["header"])
+        written = [json.loads(line) for line in path.read_text().splitlines()]
+        if "end" in written[-1]:
+            ended.append(written[0]["header"])
     (good,) = ended
     assert good["config"]["norm"]["_target_"] == "bnstudy.norms.BatchNorm"
     if launcher == "joblib":  # the cores are shared out among the processes
@@ -128,28 +128,26 @@ def test_every_launcher_composes(cli, launcher):
     assert set(options("hydra/launcher")) <= set(LAUNCHERS)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_launcher_that_is_not_installed_is_one_sentence(cli, tmp_path, launcher):
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [
+        ("joblib", "pip install 'hydra-joblib-launcher'"),
+        ("slurm", "pip install 'bnstudy[slurm]'"),
+        ("ray", "pip install 'bnstudy[ray]'"),
+        ("slrum", "hydra/launcher=slrum is unknown; it must be one of joblib, local, ray, slurm."),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_one_sentence(cli, tmp_path, launcher, message):
     # A package of that name hides all of Hydra's plugins.
     (tmp_path / "hydra_plugins").mkdir()
     (tmp_path / "hydra_plugins" / "__init__.py").touch()
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    words = ["-m", f"hydra/launcher={launcher}", "optimizer.lr=-1", "norm=none", "seed=0"]
+    words = ["-m", f"hydra/launcher={launcher}", "norm=none", "seed=0"]
     done = cli("train.py", *words, env=os.environ | {"PYTHONPATH": path})
     assert done.returncode == 1
-    package = {"joblib": "hydra-joblib-launcher", "slurm": "bnstudy[slurm]", "ray": "bnstudy[ray]"}
-    if launcher in package:
-        message = f"the plugin for this launcher is missing: pip install '{package[launcher]}'\n"
-        assert done.stderr == message
-    else:
-        assert "optimizer.lr=-1 must be a number, more than 0." in done.stderr
-
-
-def test_an_unknown_launcher_is_refused_by_name(cli):
-    done = cli("train.py", "-m", "hydra/launcher=slrum")
-    assert done.returncode == 1
-    known = "joblib, local, ray, slurm"
-    assert done.stderr == f"hydra/launcher=slrum is unknown; it must be one of {known}.\n"
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("results"))
 
 
 def test_slurm_warns_a_run_where_submitit_takes_it_for_the_time_limit():
@@ -181,11 +179,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("gpus", "visible", "workers", "fifth"),
     [
-        (2, None, ["0", "0", "1"], "0"),
         (4, None, ["0", "1", "2"], "0"),
         (4, "2,3", ["2", "2", "3"], "2"),
-        (4, "3", ["3", "3", "3"], "3"),
-        (1, None, [None, None, None], None),
         (0, None, [None, None, None], None),
     ],
 )
@@ -255,9 +250,8 @@ def a_sweep_with_a_failure(cli, tmp_path, launcher: list[str], environment: dict
     for directory in alone:
         swept = tmp_path / "sweep" / "custom" / directory.name
         assert science(swept) == science(directory)
-        assert (
-            ", 1 threads" in json.loads((swept / "run.jsonl").open().readline())["header"]["device"]
-        )
+        header = json.loads((swept / "run.jsonl").read_text().partition("\n")[0])["header"]
+        assert ", 1 threads" in header["device"]
 
 
 @pytest.fixture
