@@ -15,6 +15,9 @@ from conftest import CONFIGS, ROOT, lines, options
 
 SMALL = ["wandb.mode=disabled", "model.width=0.0625", "data.held_out=100", "batch_size=16"]
 SMALL += ["steps=4", "probe_every=2", "test_every=2"]
+# Smaller still, and without the wait for scikit-learn's digits.
+LINEAR = ["wandb.mode=disabled", "model=deep_linear", "data=deep_linear", "data.samples=20"]
+LINEAR += ["model.depth=4", "batch_size=20", "norm=batch", "probe_every=2", "test_every=2"]
 LAUNCHERS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "local": "hydra"}
 LAUNCHERS |= {"slurm": "hydra_plugins.hydra_submitit_launcher"}
 LAUNCHERS |= {"ray": "hydra_plugins.hydra_ray_launcher"}
@@ -38,15 +41,15 @@ class Fault(Exception):
     def __init__(self, first, second):
         super().__init__(f"{first}\\n{second}")
 
-class Raises(torch.nn.BatchNorm2d):
+class Raises(torch.nn.BatchNorm1d):
     calls = 0
     def forward(self, x):
         Raises.calls += 1
-        if Raises.calls > 50:
+        if Raises.calls > 40:
             raise Fault("the norm", "is broken")
         return super().forward(x)
 
-class Dies(torch.nn.BatchNorm2d):
+class Dies(torch.nn.BatchNorm1d):
     def forward(self, x):
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -79,7 +82,7 @@ def with_broken_norms(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("launcher", ["local", "joblib"])
 def test_runs_that_fail_do_not_end_their_sweep(cli, tmp_path, launcher):
     norms = "norm._target_=broken.Raises,bnstudy.norms.BatchNorm"
-    words = ["norm=batch", "seed=0", norms, "model.depth=11,12", *SMALL]
+    words = [*LINEAR, "seed=0", "steps=20", norms, "optimizer.lr=1e-6,-1"]
     more = (
         ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.sweeper.max_batch_size=1"]
     )
@@ -89,10 +92,11 @@ def test_runs_that_fail_do_not_end_their_sweep(cli, tmp_path, launcher):
     *_, summary, fault, refusal, second_refusal = done.stderr.splitlines()
     notes = only(tmp_path.glob("results/runs/demo/sweeps/*/failed"))
     assert summary == f"3 runs failed; tracebacks: {notes.relative_to(tmp_path)}"
-    assert fault.startswith("failed: norm=batch seed=0 norm._target_=broken.Raises model.depth=11 ")
+    assert fault.startswith("failed: norm=batch seed=0 ")
+    assert " norm._target_=broken.Raises " in fault
     assert fault.endswith(": Fault: the norm is broken")
     for line in (refusal, second_refusal):
-        assert line.endswith(": model.depth=12 is not a VGG; it must be one of 11, 13, 16, 19.")
+        assert line.endswith(" optimizer.lr=-1: optimizer.lr=-1 must be a number, more than 0.")
     assert "Traceback" not in done.stderr
     assert 'raise Fault("the norm", "is broken")' in (notes / "0.txt").read_text()
     ended = []
@@ -107,7 +111,7 @@ def test_runs_that_fail_do_not_end_their_sweep(cli, tmp_path, launcher):
 
 
 def test_a_worker_that_dies_is_said_in_one_sentence(cli, tmp_path):
-    words = ["norm=batch", "seed=0,1", "norm._target_=broken.Dies", *SMALL]
+    words = [*LINEAR, "seed=0,1", "norm._target_=broken.Dies"]
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     done = cli("train.py", "-m", *launcher, *words, env=with_broken_norms(tmp_path))
     assert done.returncode == 1
@@ -181,7 +185,6 @@ if __name__ == "__main__":
     [
         (4, None, ["0", "1", "2"], "0"),
         (4, "2,3", ["2", "2", "3"], "2"),
-        (0, None, [None, None, None], None),
     ],
 )
 def test_processes_side_by_side_share_gpus_out(tmp_path, gpus, visible, workers, fifth):
