@@ -87,6 +87,8 @@ def test_runs_that_fail_do_not_end_their_sweep(cli, tmp_path, launcher):
         ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["hydra.sweeper.max_batch_size=1"]
     )
     environment = with_broken_norms(tmp_path)
+    if launcher == "local":
+        environment["OMP_NUM_THREADS"] = "1"
     done = cli("train.py", "-m", f"hydra/launcher={launcher}", *more, *words, env=environment)
     assert done.returncode == 1
     *_, summary, fault, refusal, second_refusal = done.stderr.splitlines()
