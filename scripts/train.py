@@ -434,7 +434,8 @@ class SweepEnd(Callback):
         notes = SweepEnd.notes
         paths = sorted(notes.glob("*.txt"), key=lambda path: int(path.stem)) if notes else []
         lines = [path.read_text().partition("\n")[0] for path in paths]
-        return [f"{len(lines)} runs failed; tracebacks: {notes}", *lines] if lines else []
+        runs = "1 run" if len(lines) == 1 else f"{len(lines)} runs"
+        return [f"{runs} failed; tracebacks: {notes}", *lines] if lines else []
 
 
 def stopped(error: Exception) -> str:
