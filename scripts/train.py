@@ -3,23 +3,21 @@
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import hydra
+import sweeps
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import (
     CompactHydraException,
     ConfigCompositionException,
@@ -27,7 +25,6 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -62,7 +59,7 @@ def main(cfg: DictConfig) -> None:
     """One run from the command line."""
     hydra_config = HydraConfig.get()
     if hydra_config.mode == RunMode.MULTIRUN:
-        share_machine(hydra_config.job.num)
+        sweeps.share_machine(hydra_config.job.num)
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
@@ -328,33 +325,6 @@ def choose_mirrors(job: Job) -> list["Mirror"]:
     return chosen
 
 
-def share_machine(number: int) -> None:
-    """Beside other runs on one machine: one thread unless told otherwise, and one of its GPUs.
-
-    Processes of joblib and of submitit_local; Slurm and Ray give each job its cores and GPUs.
-    """
-    process = multiprocessing.current_process().name
-    if process.startswith("LokyProcess-"):  # it keeps its GPU from one run to the next
-        number = int(process.partition("-")[2]) - 1
-    elif os.environ.get("SUBMITIT_EXECUTOR") != "local":
-        return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible.split(",") if visible is not None else installed_gpus()
-    if len(gpus) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-
-
-def installed_gpus() -> list[str]:
-    """The indices of this machine's GPUs, without torch: it would take all of them."""
-    try:
-        listed = subprocess.check_output(["nvidia-smi", "--list-gpus"], stderr=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    count = sum(line.startswith(b"GPU ") for line in listed.splitlines())
-    return [str(index) for index in range(count)]
-
-
 def git_revision() -> str:
     """The commit of this checkout, with + if files were changed; "unknown" outside of git."""
     git = ["git", "-C", str(CONFIGS)]
@@ -400,70 +370,22 @@ def sentence(error: BaseException) -> str:
     return str(error)
 
 
-class SweepEnd(Callback):
-    """Keeps a run that fails from ending its sweep, and says at the end which failed and why.
-
-    Launchers run jobs in other processes, even on other machines, so notes of failures lie beside
-    the results. In this file, because what is pickled from the main script needs no import there.
-    """
-
-    notes: ClassVar[Path | None] = None  # of the sweep that this process launches
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Remember where the notes of this sweep will lie."""
-        SweepEnd.notes = Path(config.hydra.sweep.dir) / "failed"
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Note why a job failed and let Hydra go on, without an error that may not pickle."""
-        if config.hydra.mode != RunMode.MULTIRUN or job_return.status != JobStatus.FAILED:
-            return
-        error = job_return._return_value
-        refused = isinstance(error, CompactHydraException)
-        reason = " ".join(str(error).split())
-        reason = reason if refused else f"{type(error).__name__}: {reason}"
-        line = f"failed: {' '.join(config.hydra.overrides.task)}: {reason}"
-        path = Path(config.hydra.sweep.dir) / "failed" / f"{config.hydra.job.num}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{line}\n\n{''.join(traceback.format_exception(error))}")
-        print(line, file=sys.stderr, flush=True)
-        job_return.status, job_return.return_value = JobStatus.COMPLETED, None
-
-    @staticmethod
-    def failures() -> list[str]:
-        """How many runs of this sweep failed, and a line for each: which and why."""
-        notes = SweepEnd.notes
-        paths = sorted(notes.glob("*.txt"), key=lambda path: int(path.stem)) if notes else []
-        lines = [path.read_text().partition("\n")[0] for path in paths]
-        runs = "1 run" if len(lines) == 1 else f"{len(lines)} runs"
-        return [f"{runs} failed; tracebacks: {notes}", *lines] if lines else []
-
-
-def stopped(error: Exception) -> str:
-    """Why a sweep ended before its runs did: a process that died, a cluster out of reach."""
-    reason = next(iter(str(error).strip().splitlines()), "")
-    return (
-        f"the sweep stopped ({type(error).__name__}: {reason}); "
-        "the same command again goes on with what is left."
-    )
-
-
 def command() -> None:
     """`main`, with refusals in one sentence; with HYDRA_FULL_ERROR=1 where they were raised."""
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error itself
+    # The processes of launchers find what lies beside this file, as this one does.
+    path = [str(CONFIGS.parent / "scripts"), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     last = []
     try:
         main()
     except Exception as error:
-        if full or not (isinstance(error, CompactHydraException) or SweepEnd.notes):
-            raise
-        # Of a sweep that runs: a job whose process died, or a launcher that could not start one.
         refused = isinstance(error, CompactHydraException)
-        last = [sentence(error) if refused else stopped(error)]
-    if ray := sys.modules.get("ray"):  # until then it prints what its processes say
-        ray.shutdown()
-    lines = [*SweepEnd.failures(), *last]
-    if lines:
+        if full or not (refused or sweeps.started()):
+            raise
+        last = [sentence(error) if refused else sweeps.stopped(error)]
+    if lines := sweeps.failures() + last:
         sys.exit("\n".join(lines))
 
 

@@ -170,8 +170,8 @@ from joblib import Parallel, delayed
 sys.path.insert(0, sys.argv[1])
 
 def gpu(number):
-    import train
-    train.share_machine(number)
+    import sweeps
+    sweeps.share_machine(number)
     time.sleep(0.3)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")
 
