@@ -280,7 +280,7 @@ def test_a_sweep_through_slurm(cli, tmp_path, slurm):
 
 @needs_slurm
 def test_a_job_that_slurm_preempts_goes_on(cli, tmp_path, slurm):
-    words = [*SMALL, "norm=batch", "seed=0", "steps=120", "save_every=5", "optimizer.momentum=0.9"]
+    words = [*SMALL, "norm=batch", "seed=0", "steps=300", "save_every=5", "optimizer.momentum=0.9"]
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", "hydra/launcher=slurm"]
     command += [*words, "results=preempted"]
     with (tmp_path / "output").open("w") as output:
@@ -290,6 +290,7 @@ def test_a_job_that_slurm_preempts_goes_on(cli, tmp_path, slurm):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         for name in ("TERM", "USR2"):  # as Slurm does it, and submitit expects it
+            time.sleep(2)
             subprocess.run(["scancel", "--user", "root", "--signal", name], env=slurm, check=True)
         assert sweep.wait(timeout=120) == 0, (tmp_path / "output").read_text()
     printed = only(tmp_path.glob("preempted/sweeps/*/jobs/*/*.out")).read_text()
