@@ -2,11 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 _came: list[int] = []
+_answers: list[Callable[[], object]] = []  # to the signals that came, once all is saved
 
 
 def listen(tell: Callable[[], None] = lambda: None, say: bool = True) -> None:
@@ -26,9 +29,13 @@ def listen(tell: Callable[[], None] = lambda: None, say: bool = True) -> None:
         _came.append(number)
         tell()
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, note)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if "SUBMITIT_EXECUTOR" in os.environ:
+        listen_to_submitit()
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
 
 
 def listen_to_parent() -> None:
@@ -37,11 +44,30 @@ def listen_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def listen_to_submitit() -> None:
+    """Note the signal at which submitit puts the job back into the queue; it does so in `leave`.
+
+    SIGTERM stays with submitit, which ignores it: Slurm sends it a moment before.
+    """
+    name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
+    number = getattr(signal, f"SIG{name}")
+    requeue = signal.getsignal(number)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _came.append(number)
+        if callable(requeue):
+            _answers.append(lambda: requeue(number, frame))
+
+    signal.signal(number, note)
+
+
 def came() -> int:
     """The signal that came, 0 if none."""
     return _came[0] if _came else 0
 
 
-def status() -> int:
-    """The conventional exit status of a process that the signal ended."""
-    return 128 + came()
+def leave() -> NoReturn:
+    """End the process as the signal asked, with the conventional exit status."""
+    for answer in _answers:
+        answer()
+    sys.exit(128 + came())

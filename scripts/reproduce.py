@@ -63,7 +63,7 @@ def main() -> int:
         return 0
     failed = execute(waiting, workers)
     if interruption.came():
-        return interruption.status()
+        interruption.leave()
     cfg = planned[0].cfg
     runs = ["--scale", cfg.scale.name, "--runs", cfg.results]
     written = figures.main(runs) or report.main(runs)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import interruption
+import sweeps
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     CompactHydraException,
@@ -51,12 +52,21 @@ NAMED = ("experiment", "scale", "model", "norm", "init", "optimizer.lr", "seed")
 SECONDS_FOR_LOCK = 2
 # Raised for bad input before any work; the same raised later is a fault and keeps its traceback.
 CANNOT_START = (ValueError, TypeError, OSError, InstantiationException, OmegaConfBaseException)
+# The launchers that are plugins, and what brings them.
+PLUGINS = {
+    "joblib": "hydra-joblib-launcher",
+    "submitit_local": "bnstudy[slurm]",
+    "submitit_slurm": "bnstudy[slurm]",
+    "ray": "bnstudy[ray]",
+}
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(cfg: DictConfig) -> None:
     """One run from the command line."""
     hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        sweeps.share_machine(hydra_config.job.num)
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
@@ -70,7 +80,7 @@ def main(cfg: DictConfig) -> None:
         except OSError as error:
             refuse(f"{job.directory}: {sentence(error)}", hydra_config.mode, error)
     if interruption.came():
-        sys.exit(interruption.status())
+        interruption.leave()
 
 
 def refuse(reason: str, mode: RunMode | None, error: BaseException) -> NoReturn:
@@ -422,7 +432,10 @@ def sentence(error: BaseException) -> str:
         return str(error.__cause__)  # what the constructor raised
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        options = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+        if group == "hydra/launcher" and option in PLUGINS:
+            return f"the plugin for this launcher is missing: pip install '{PLUGINS[option]}'"
+        options = {path.stem for path in (CONFIGS / group).glob("*.yaml")}
+        options = sorted(options | {"joblib", "ray"} if group == "hydra/launcher" else options)
         return f"{group}={option} is unknown; it must be one of {', '.join(options)}."
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be read ({str(error).splitlines()[0]})."
@@ -436,15 +449,23 @@ def sentence(error: BaseException) -> str:
 
 def command() -> None:
     """`main`, with refusals in one sentence; with HYDRA_FULL_ERROR=1 where they were raised."""
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        return main()
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error itself
+    # The processes of launchers find what lies beside this file, as this one does.
+    path = [str(CONFIGS.parent / "scripts"), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    last = []
     try:
         main()
-    except CompactHydraException as error:
-        sys.exit(sentence(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        refused = isinstance(error, CompactHydraException)
+        if full or not (refused or sweeps.started()):
+            raise
+        last = [sentence(error) if refused else sweeps.stopped(error)]
+    if lines := sweeps.failures() + last:
+        sys.exit("\n".join(lines))
 
 
 if __name__ == "__main__":
