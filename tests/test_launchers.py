@@ -289,7 +289,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @needs_slurm
 def test_a_job_that_slurm_preempts_goes_on(cli, tmp_path, slurm):
-    words = [*SMALL, "norm=batch", "seed=0", "steps=2000", "optimizer.momentum=0.9"]
+    words = [*SMALL, "norm=batch", "seed=0", "steps=300", "optimizer.momentum=0.9"]
     words += ["save_every=0", "save_seconds=0"]  # what the preempted job saves is all that there is
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", "hydra/launcher=slurm"]
     command += [*words, "results=preempted"]
