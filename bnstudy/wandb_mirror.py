@@ -48,16 +48,19 @@ def wandb_run(
 
     header = read_header(directory / "run.jsonl") or header
     wandb.setup(wandb.Settings(silent=True))
+    _forget(directory, header)
     try:
         run = _start(directory, header, mode, project, entity, patience)
-    except (wandb.Error, OSError, TimeoutError) as error:
-        what = f"wandb.mode={mode}: no run could be started ({_first_line(error)})"
+    except Exception as error:  # W&B raises more kinds than its own
+        wandb.teardown()  # or the id stays in use
+        _forget(directory, header)
+        what = f"wandb.mode={mode}: no run could be started ({_in_words(error)})"
         if fallback is None:
             raise ValueError(
                 f"{what}; log in with `wandb login`, or use wandb.mode=offline or disabled, "
                 "or wandb.fallback=offline."
             ) from error
-        print(f"{what}; going on with wandb.mode={fallback}.", file=sys.stderr)
+        print(f"{what}; going on with wandb.mode={fallback}.", file=sys.stderr, flush=True)
         return wandb_run(directory, header, fallback, project, entity, None, patience)
     run.define_metric("*", step_metric="step")
     return _View(run, directory, patience)
@@ -68,18 +71,12 @@ def _start(
 ) -> "wandb.Run":
     import wandb
 
-    own_id = run_id(header)
-    if mode == "offline":
-        # W&B replaces a run by what is synced later. A killed attempt's file is torn, and one torn
-        # file stops the sync of all of the run.
-        for attempt in directory.glob(f"wandb/*run-*-{own_id}"):
-            if not attempt.is_symlink():
-                shutil.rmtree(attempt)
     choices, config = header["choices"], header["config"]
     directory.mkdir(parents=True, exist_ok=True)
     return wandb.init(
         mode=mode,
-        id=own_id,
+        id=run_id(header),
+        # What is synced later replaces the run; what is uploaded at once goes on.
         resume="allow" if mode == "online" else None,
         reinit="create_new",
         project=project,
@@ -103,6 +100,12 @@ def _start(
             finish_timeout_raises=True,
         ),
     )
+
+
+def _forget(directory: Path, header: Line) -> None:
+    """Remove what earlier attempts left here: the record has it, and torn files stop a sync."""
+    for attempt in directory.glob(f"wandb/*run-*-{run_id(header)}"):
+        shutil.rmtree(attempt, ignore_errors=True)
 
 
 def run_id(header: Line) -> str:
@@ -202,7 +205,7 @@ class _View:
             self._run.summary.update(line["end"])
             self._run.finish(exit_code=int(line["end"]["outcome"] == "interrupted"))
         except Exception as error:
-            self._give_up(_first_line(error))
+            self._give_up(_in_words(error))
 
     def _give_up(self, why: str) -> None:
         if self._over:
@@ -215,5 +218,10 @@ class _View:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0].rstrip(".")
+def _in_words(error: Exception) -> str:
+    said = str(error).strip() or type(error).__name__
+    if "returned error 401" in said or "returned error 403" in said:
+        return "the server refuses the API key"
+    if isinstance(error, TimeoutError) or "deadline exceeded" in said or "timed out" in said:
+        return "the server does not answer in time"
+    return said.splitlines()[0].partition(". ")[0].rstrip(".")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -53,14 +53,18 @@ def main(cfg: DictConfig) -> None:
     try:
         job = prepare(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
     except CANNOT_START as error:
-        if hydra_config.mode == RunMode.RUN:
-            sys.exit(sentence(error))
-        # In a sweep the runs after this one go on, and Hydra says at the end which one it was.
-        raise CompactHydraException(sentence(error)) from error
+        refuse(error)
     if isinstance(job, str):
         print(job)
     else:
         print(f"{job.directory}: {run(job)}")
+
+
+def refuse(error: Exception) -> NoReturn:
+    """End a run that cannot start; in a sweep the runs after it go on, and Hydra names it last."""
+    if HydraConfig.get().mode == RunMode.RUN:
+        sys.exit(sentence(error))
+    raise CompactHydraException(sentence(error)) from error
 
 
 @dataclass(frozen=True)
@@ -308,7 +312,10 @@ def choose_mirrors(job: Job) -> list["Mirror"]:
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []
     if cfg.wandb.mode != "disabled":
-        chosen.append(wandb_run(job.directory, job.header, **cfg.wandb))
+        try:
+            chosen.append(wandb_run(job.directory, job.header, **cfg.wandb))
+        except ValueError as error:
+            refuse(error)
     if cfg.progress == "auto":
         on_terminal = sys.stderr.isatty()
         show = mirrors.progress_bar if on_terminal else mirrors.progress_lines
