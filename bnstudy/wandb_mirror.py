@@ -1,5 +1,6 @@
 """A run in Weights & Biases: a view of the record, which is complete without it."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -52,7 +53,7 @@ def wandb_run(
     try:
         run = _start(directory, header, mode, project, entity, patience)
     except Exception as error:  # W&B raises more kinds than its own
-        wandb.teardown()  # or the id stays in use
+        _let_go()  # or the id stays in use
         _forget(directory, header)
         what = f"wandb.mode={mode}: no run could be started ({_in_words(error)})"
         if fallback is None:
@@ -216,6 +217,17 @@ class _View:
             file=sys.stderr,
             flush=True,
         )
+        # Or the interpreter would wait for W&B at its exit, without bound.
+        letting_go = threading.Thread(target=_let_go, daemon=True)
+        letting_go.start()
+        letting_go.join(1.0)
+
+
+def _let_go() -> None:
+    import wandb
+
+    with contextlib.suppress(Exception, SystemExit):
+        wandb.teardown()
 
 
 def _in_words(error: Exception) -> str:
