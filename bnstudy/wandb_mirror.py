@@ -10,7 +10,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +54,7 @@ def wandb_run(
     try:
         run = _start(directory, header, mode, project, entity, patience)
     except Exception as error:  # W&B raises more kinds than its own
-        _let_go()  # or the id stays in use
+        let_go()  # or the id stays in use
         _forget(directory, header)
         what = f"wandb.mode={mode}: no run could be started ({_in_words(error)})"
         if fallback is None:
@@ -93,13 +94,7 @@ def _start(
             f"lr {config['optimizer']['lr']}",
         ],
         config=config | {"header": {k: v for k, v in header.items() if k != "config"}},
-        settings=wandb.Settings(
-            console="off",
-            silent=True,
-            init_timeout=patience / 2,  # it waits twice
-            finish_timeout=patience,
-            finish_timeout_raises=True,
-        ),
+        settings=_settings(patience),
     )
 
 
@@ -107,6 +102,68 @@ def _forget(directory: Path, header: Line) -> None:
     """Remove what earlier attempts left here: the record has it, and torn files stop a sync."""
     for attempt in directory.glob(f"wandb/*run-*-{run_id(header)}"):
         shutil.rmtree(attempt, ignore_errors=True)
+
+
+def wandb_report(
+    folder: Path,
+    scale: str,
+    pictures: Mapping[str, Path],
+    verdicts: Sequence[Mapping[str, Any]],
+    mode: Mode,
+    project: str = "bnstudy",
+    entity: str | None = None,
+    patience: float = 60.0,
+) -> None:
+    """Show figures, as `figures/<name>`, and verdicts on claims, as a table, in a run of their own.
+
+    It is of job type "report" in the group of the scale. Raises ValueError in one sentence if W&B
+    does not take it.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    columns = ("topic", "title", "quantity", "value", "n", "verdict", "rule")
+    rows = [[_cell(verdict[column]) for column in columns] for verdict in verdicts]
+    wandb.setup(wandb.Settings(silent=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run = wandb.init(
+            mode=mode,
+            project=project,
+            entity=entity,
+            dir=folder,
+            group=scale,
+            name=f"report {scale}",
+            job_type="report",
+            config={"scale": scale},
+            settings=_settings(patience),
+        )
+        images = {f"figures/{name}": wandb.Image(str(path)) for name, path in pictures.items()}
+        run.log({**images, "claims": wandb.Table(columns=list(columns), data=rows)})
+        run.summary.update(Counter(verdict["verdict"] for verdict in verdicts))
+        run.finish()
+    except Exception as error:  # W&B raises more kinds than its own
+        let_go()
+        raise ValueError(
+            f"The report is not in W&B ({_in_words(error)}); log in with `wandb login`, "
+            "or use --wandb offline."
+        ) from error
+
+
+def _settings(patience: float) -> "wandb.Settings":
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        init_timeout=patience / 2,  # it waits twice
+        finish_timeout=patience,
+        finish_timeout_raises=True,
+    )
+
+
+def _cell(value: Any) -> str:
+    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def run_id(header: Line) -> str:
@@ -217,17 +274,20 @@ class _View:
             file=sys.stderr,
             flush=True,
         )
-        # Or the interpreter would wait for W&B at its exit, without bound.
-        letting_go = threading.Thread(target=_let_go, daemon=True)
-        letting_go.start()
-        letting_go.join(1.0)
+        let_go()
 
 
-def _let_go() -> None:
+def let_go() -> None:
+    """Give W&B a second to end: the interpreter would wait for it at its exit, without bound."""
     import wandb
 
-    with contextlib.suppress(Exception, SystemExit):
-        wandb.teardown()
+    def end() -> None:
+        with contextlib.suppress(Exception, SystemExit):
+            wandb.teardown()
+
+    ending = threading.Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(1.0)
 
 
 def _in_words(error: Exception) -> str:
