@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bnstudy.recorder import Line, Mirror, read_header
+from bnstudy.recorder import Line, read_header
 
 if TYPE_CHECKING:  # it takes a second to import: a run without it does not wait for it
     import wandb
@@ -35,7 +35,7 @@ def wandb_run(
     entity: str | None,
     fallback: Mode | None = None,
     patience: float = 60.0,
-) -> Mirror:
+) -> "View":
     """Show a run in W&B, under the keys of its record; `summarize` says what becomes of vectors.
 
     A run has one id, in all its attempts: what interrupted attempts left is replaced by the lines
@@ -65,7 +65,7 @@ def wandb_run(
         print(f"{what}; going on with wandb.mode={fallback}.", file=sys.stderr, flush=True)
         return wandb_run(directory, header, fallback, project, entity, None, patience)
     run.define_metric("*", step_metric="step")
-    return _View(run, directory, patience)
+    return View(run, directory, patience)
 
 
 def _start(
@@ -228,7 +228,7 @@ def _effective_beta(line: Line) -> float:
         return float((np.where(np.isfinite(changes), changes, np.inf) / distances).max())
 
 
-class _View:
+class View:
     """The mirror: hands lines to a thread that waits for W&B, so that the run need not."""
 
     def __init__(self, run: "wandb.Run", directory: Path, patience: float) -> None:
@@ -254,12 +254,17 @@ class _View:
                 self._give_up("it does not end")
         self._patience -= time.monotonic() - started
 
+    def settle(self) -> None:
+        """Wait until W&B has taken all lines given so far."""
+        self._waiting.join()
+
     def _work(self) -> None:
         try:
             while "end" not in (line := self._waiting.get()):
                 # What an attempt before this one uploaded is not sent again.
                 if "step" in line and line["step"] >= self._run.starting_step:
                     self._run.log(summarize(line), step=line["step"], commit=True)
+                self._waiting.task_done()
             self._run.summary.update(line["end"])
             self._run.finish(exit_code=int(line["end"]["outcome"] == "interrupted"))
         except Exception as error:

@@ -214,7 +214,9 @@ def check(cfg: DictConfig) -> None:
     ):
         if OmegaConf.select(cfg, key) not in allowed:
             found = OmegaConf.select(cfg, key)
-            raise ValueError(f"{key}={found} is unknown; it must be one of {', '.join(map(str, allowed))}.")
+            raise ValueError(
+                f"{key}={found} is unknown; it must be one of {', '.join(map(str, allowed))}."
+            )
 
 
 def check_positive_int(key: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import made_up
 import numpy as np
 import pytest
 from conftest import ROOT, lines
 from wandb_server import KEY, Server, Uploaded
 
+from bnstudy.figures import discover
 from bnstudy.wandb_mirror import pool, run_id, summarize
 
 SMALL = ["model.width=0.0625", "batch_size=16", "probe_every=5", "test_every=10", "progress=none"]
@@ -163,7 +166,11 @@ def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(cli, tm
 def test_a_run_goes_on_when_wandb_is_killed(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, "steps=40"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment("http://127.0.0.1:9"), stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment("http://127.0.0.1:9"),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         wait_for(lambda: list(tmp_path.glob("results/**/checkpoint.pt")))
@@ -282,6 +289,62 @@ def test_pooled_histograms_keep_every_count_where_it_was():
     one, _ = pool(counts[:1].tolist(), edges[:1].tolist())
     assert (one == counts[0]).all()
     assert pool([[1, 2]], [["NaN", "NaN"]]) is None
+
+
+def test_the_report_shows_figures_and_verdicts_offline(cli, tmp_path):
+    made_up.write_runs(tmp_path / "runs", seeds=(0,))
+    words = ["--runs", "runs", "--out", "out", "--wandb"]
+    done = cli("report.py", *words, "offline", env=environment("http://127.0.0.1:9", key=""))
+    assert done.returncode == 0 and done.stderr == ""
+    (shown,) = tmp_path.glob("out/wandb/offline-run-*")
+    figures = {path.name.split("_0_")[0] for path in shown.glob("files/media/images/figures/*")}
+    assert figures == set(discover())
+    (table,) = shown.glob("files/media/table/*.json")
+    verdicts = json.loads((tmp_path / "out" / "claims.json").read_text())
+    rows = json.loads(table.read_text())["data"]
+    assert [row[1] for row in rows] == [verdict["title"] for verdict in verdicts]
+
+
+def test_the_dashboard_shows_what_the_runs_log(cli, tmp_path):
+    pytest.importorskip("wandb_workspaces", reason="the extra [dashboard] is not installed")
+    done = cli("dashboard.py", "--dry-run", "--layers", "layer5", env=environment("", key=""))
+    assert done.returncode == 0, done.stderr
+    view = json.loads(done.stdout)["spec"]["section"]
+    groups = [key["name"] for key in view["runSets"][0]["grouping"]]
+    assert groups == ["header.value.choices.norm", "optimizer.value.lr"]
+    sections = {s["name"]: s["panels"] for s in view["panelBankConfig"]["sections"]}
+    plots = [panel["config"] for panels in sections.values() for panel in panels]
+    plots = [plot for plot in plots if "metrics" in plot]
+    assert all(plot["xAxis"] == "step" for plot in plots)
+    made_up.write_runs(tmp_path / "runs", seeds=(0,))
+    logged: set[str] = set()
+    for path in tmp_path.glob("runs/vgg/*/run.jsonl"):
+        for text in path.read_text().splitlines()[1:-1]:
+            logged |= summarize(json.loads(text)).keys()
+    shown = {key for plot in plots for key in plot["metrics"]}
+    # Not every layer is in the made-up records.
+    assert {re.sub(r"layer\d+", "layer", key) for key in shown} <= {
+        re.sub(r"layer\d+", "layer", key) for key in logged
+    }
+    for name, axes in (
+        ("Figures 4, 12: landscape along the gradient, VGG", [True, False, False]),
+        ("Figures 10, 13: landscape along the gradient, linear network", [True, True, True]),
+    ):
+        assert [panel["config"]["yLogScale"] for panel in sections[name]] == axes
+
+
+def test_the_dashboard_is_refused_in_one_sentence(cli, tmp_path):
+    pytest.importorskip("wandb_workspaces", reason="the extra [dashboard] is not installed")
+    nobody = environment("http://127.0.0.1:9", key="") | {"HOME": str(tmp_path)}
+    done = cli("dashboard.py", env=nobody)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "log in with `wandb login`" in done.stderr
+    (tmp_path / "wandb_workspaces.py").write_text("raise ImportError")
+    done = cli("dashboard.py", env=nobody | {"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert done.returncode == 1
+    assert done.stderr == (
+        "The dashboard needs wandb-workspaces: pip install 'bnstudy[dashboard]'.\n"
+    )
 
 
 def test_wandb_is_not_imported_where_it_is_not_used():

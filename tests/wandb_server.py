@@ -1,4 +1,4 @@
-"""What of W&B's protocol the upload of a run needs, on a loopback port: the real SDK talks to it."""
+"""What of W&B's protocol a run's upload needs, on a loopback port: the real SDK talks to it."""
 
 import gzip
 import json
@@ -53,7 +53,9 @@ class Server(ThreadingHTTPServer):
         match found and found[1]:
             case "RunResumeStatus":
                 known = self.runs.get(given["name"])
-                return {"model": PROJECT | {"bucket": known and resume_status(given["name"], known)}}
+                return {
+                    "model": PROJECT | {"bucket": known and resume_status(given["name"], known)}
+                }
             case "UpsertBucket":
                 run = self.runs.setdefault(given["name"], Uploaded())
                 run.variables |= {key: value for key, value in given.items() if value is not None}
@@ -62,10 +64,11 @@ class Server(ThreadingHTTPServer):
                 return {"upsertBucket": {"bucket": bucket, "inserted": True}}
             case "CreateRunFiles":
                 names = {"runID": given["run"], "uploadHeaders": []}
-                files = [{"name": n, "uploadUrl": self.upload(given["run"], n)} for n in given["files"]]
+                files = [
+                    {"name": n, "uploadUrl": self.upload(given["run"], n)} for n in given["files"]
+                ]
                 return {"createRunFiles": names | {"files": files}}
-            case other:
-                if other: print("unknown", other, query, given, flush=True)
+            case _:
                 return {}
 
     def upload(self, run: str, name: str) -> str:
@@ -80,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
         body, server = self.body(), self.server
         if self.path != "/graphql" and not self.path.endswith("/file_stream"):
             return self.answer({}, 404)  # what the SDK reports about itself
-        if self.headers.get("Authorization") != f"Basic {b64encode(f'api:{KEY}'.encode()).decode()}":
+        if (
+            self.headers.get("Authorization")
+            != f"Basic {b64encode(f'api:{KEY}'.encode()).decode()}"
+        ):
             return self.answer({"errors": [{"message": "invalid API key"}]}, 401)
         given = json.loads(body)
         with server.lock:
