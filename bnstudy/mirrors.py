@@ -1,16 +1,12 @@
-"""Views of a run while it goes on: a progress bar or lines on a terminal, W&B.
+"""Views of a run while it goes on: a progress bar or lines on a terminal.
 
 Each function returns a callable that takes the lines of the record as they are written.
 """
 
 import sys
 import time
-from pathlib import Path
-from typing import Any, Literal
 
 from bnstudy.recorder import Line, Mirror
-
-WandbMode = Literal["offline", "online", "disabled"]
 
 SECONDS_PER_LINE = 10.0
 
@@ -63,61 +59,6 @@ def progress_lines(name: str, steps: int) -> Mirror:
             )
 
     return mirror
-
-
-def wandb_run(
-    directory: Path, header: Line, mode: WandbMode, project: str, entity: str | None
-) -> Mirror:
-    """Log to Weights & Biases: the record's keys, vectors as their minimum and maximum.
-
-    Raises ValueError in one sentence if a run cannot be started (no key, no network).
-    """
-    import wandb
-
-    choices, config = header["choices"], header["config"]
-    try:
-        run = wandb.init(
-            mode=mode,
-            project=project,
-            entity=entity,
-            dir=directory,
-            group=header["experiment"],
-            name=directory.name,
-            job_type="train",
-            tags=[
-                choices["model"],
-                choices["norm"],
-                choices["init"],
-                f"lr {config['optimizer']['lr']}",
-            ],
-            config=config,
-            settings=wandb.Settings(console="off", silent=True),
-        )
-    except (wandb.Error, OSError) as error:
-        raise ValueError(
-            f"wandb.mode={mode}: no run could be started ({error}); "
-            "log in with `wandb login`, or use wandb.mode=offline or disabled."
-        ) from error
-    run.define_metric("*", step_metric="step")
-
-    def mirror(line: Line) -> None:
-        if "end" in line:
-            run.summary["outcome"] = line["end"]["outcome"]
-            run.finish()
-        elif "step" in line:
-            run.log(_scalars(line))
-
-    return mirror
-
-
-def _scalars(line: Line) -> dict[str, Any]:
-    scalars: dict[str, Any] = {}
-    for key, value in line.items():
-        if not isinstance(value, list):
-            scalars[key] = value
-        elif value and not isinstance(value[0], list):
-            scalars |= {f"{key}/min": min(value), f"{key}/max": max(value)}
-    return scalars
 
 
 def _state(line: Line) -> str:

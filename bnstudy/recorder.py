@@ -24,7 +24,8 @@ class Recorder:
     "NaN", "Infinity" and "-Infinity", so every line is strict JSON. `mirrors` are called with each
     line as it is written.
 
-    An existing record is continued: lines from `step` on are dropped. FileExistsError if it is of
+    An existing record is continued: lines from `step` on are dropped, those before it go to the
+    mirrors once more. FileExistsError if it is of
     another config (other fingerprint), which is left untouched.
     """
 
@@ -46,6 +47,7 @@ class Recorder:
         else:
             refuse_other_config(existing, header, self.path)
             self._seconds = _truncate(self.path, step)
+            self._replay()
             self._file = self.path.open("a", encoding="utf-8")
         self._started = time.monotonic() - self._seconds
 
@@ -93,6 +95,15 @@ class Recorder:
         if not self._ended:
             for mirror in self.mirrors:
                 mirror({"end": {"outcome": "interrupted", "step": self._step}})
+
+    def _replay(self) -> None:
+        """Show the mirrors what is there: none of them has to remember an interrupted attempt."""
+        if self.mirrors:
+            with self.path.open(encoding="utf-8") as file:
+                for text in file:
+                    line = json.loads(text)
+                    for mirror in self.mirrors:
+                        mirror(line)
 
     def _write(self, line: Line) -> None:
         self._file.write(_dumps(line) + "\n")

@@ -12,14 +12,16 @@ from collections.abc import Callable
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from hydra import compose, initialize_config_dir
 from torch import nn
 from torch.nn import functional as F
 from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
-from train import choose_device, describe_device
+from train import CONFIGS, build, choose_device, describe, describe_device
 
 from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
@@ -29,8 +31,10 @@ from bnstudy.probes.landscape import Landscape
 from bnstudy.recorder import Recorder
 from bnstudy.train import gradients, train, trainable
 from bnstudy.update import Loss, Update
+from bnstudy.wandb_mirror import wandb_run
 
 BATCH_SIZE, STEPS = 128, 2
+LOGGED_STEPS = 40  # of the demo: two probes and a test
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -66,6 +70,11 @@ def main() -> None:
                 f"{len(MULTIPLES)} landscape points / forward-backward",
                 *landscape(data, device, options.width),
                 "<= 1.1",
+            ),
+            (
+                f"{LOGGED_STEPS} steps of the demo, W&B offline / disabled",
+                *logging(options.device, options.threads, folder),
+                "<= 1.03",
             ),
             ("an epoch of batches / DataLoader", *loading(data, device, augment=False), "< 1"),
             ("an epoch, augmented / DataLoader", *loading(data, device, augment=True), "< 1"),
@@ -141,6 +150,40 @@ def landscape(data: DataSet, device: torch.device, width: float) -> tuple[Action
             F.cross_entropy(model(batch.inputs), batch.targets).backward()
 
     return lambda: probe(update), theirs
+
+
+def logging(device: str, threads: int | None, folder: str) -> tuple[Action, Action]:
+    """Steps of the demo's VGG with its probes and tests, with W&B offline and without it."""
+
+    def steps_of(name: str, mode: Literal["offline", "disabled"]) -> Action:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            given = [f"device={device}", f"threads={threads or 'null'}", f"results={folder}/{name}"]
+            cfg = compose("train", given)
+        choices = {"model": "vgg", "norm": "batch", "init": "xavier_uniform"}
+        job = build(cfg, *describe(cfg, choices, []))
+        view = wandb_run(job.directory, job.header, mode, "bnstudy", None)
+        recorder = Recorder(job.directory, job.header, mirrors=[view] if mode == "offline" else [])
+        rounds = count()
+
+        def action() -> None:
+            start = 2 * LOGGED_STEPS * next(rounds)  # each ends with a test at the step after
+            train(
+                job.model,
+                job.data,
+                job.optimizer,
+                recorder,
+                steps=start + LOGGED_STEPS,
+                batch_size=cfg.batch_size,
+                seed=0,
+                probes=job.probes,
+                test_every=cfg.test_every,
+                start=start,
+            )
+            view.settle()
+
+        return action
+
+    return steps_of("ours", "offline"), steps_of("theirs", "disabled")
 
 
 def loading(data: DataSet, device: torch.device, augment: bool) -> tuple[Action, Action]:

@@ -1,15 +1,18 @@
 """Write the study on one page, from runs: needs neither a GPU nor torch."""
 
 import argparse
+import json
 import shlex
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from figures import RUNS, how_to_make, load, refuse, the_only_scale
 
 from bnstudy import claims, report
-from bnstudy.figures import discover
+from bnstudy.figures import discover, style
+from bnstudy.results import Run
 
 REPORTS = Path("results/reports")
 EPILOG = """\
@@ -17,6 +20,7 @@ examples:
   python scripts/report.py                       the only scale that has runs
   python scripts/report.py --scale small
   python scripts/report.py --runs DIR --out DIR  runs from elsewhere
+  python scripts/report.py --wandb offline       figures and verdicts in W&B too
 
 Writes report.html, which opens offline, and the verdicts in it as claims.json and claims.md.
 Folders are relative to where the command is run, as those of scripts/train.py are.
@@ -45,7 +49,30 @@ def main(arguments: list[str] | None = None) -> int:
         refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
     for path in written:
         print(path)
+    if options.wandb:
+        show_in_wandb(runs, out, options)
     return 0
+
+
+def show_in_wandb(
+    runs: Mapping[str, Sequence[Run]], out: Path, options: argparse.Namespace
+) -> None:
+    """The figures of these runs and the verdicts in `out`, as one run of W&B."""
+    from bnstudy.wandb_mirror import wandb_report
+
+    with tempfile.TemporaryDirectory() as folder:
+        pictures: dict[str, Path] = {}
+        for name, figure in discover().items():
+            found = [run for experiment in figure.EXPERIMENTS for run in runs.get(experiment, ())]
+            if found:
+                pictures[name] = Path(folder, f"{name}.png")
+                style.save(figure.draw(found), pictures[name])
+        verdicts = json.loads((out / "claims.json").read_text(encoding="utf-8"))
+        where = options.wandb, options.project, options.entity
+        try:
+            wandb_report(out, out.resolve().name, pictures, verdicts, *where)
+        except ValueError as error:
+            refuse(str(error), 1)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +83,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", help="demo, small, paper (the only one that has runs)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help=f"runs ({RUNS}/<scale>)")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"the page ({REPORTS}/<scale>)")
+    parser.add_argument("--wandb", choices=("offline", "online"), help="show it in W&B too")
+    parser.add_argument("--project", default="bnstudy", help="of W&B (bnstudy)")
+    parser.add_argument("--entity", help="of W&B: user or team (the one you are logged in as)")
     return parser
 
 

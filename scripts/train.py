@@ -286,14 +286,18 @@ def check(cfg: DictConfig) -> None:
     for key in ("momentum", "weight_decay"):
         if key in cfg.optimizer:
             check_number(f"optimizer.{key}", cfg.optimizer[key], smallest="0 or more")
+    check_number("wandb.patience", cfg.wandb.patience, smallest="more than 0")
     for key, allowed in (
         ("device", ("auto", "cpu", "cuda", "mps")),
         ("progress", ("auto", "none")),
         ("wandb.mode", ("offline", "online", "disabled")),
+        ("wandb.fallback", (None, "offline", "disabled")),
     ):
         if OmegaConf.select(cfg, key) not in allowed:
             found = OmegaConf.select(cfg, key)
-            raise ValueError(f"{key}={found} is unknown; it must be one of {', '.join(allowed)}.")
+            raise ValueError(
+                f"{key}={found} is unknown; it must be one of {', '.join(map(str, allowed))}."
+            )
 
 
 def check_positive_int(key: str, value: Any) -> None:
@@ -386,13 +390,15 @@ def choose_device(name: str) -> "torch.device":
 def choose_mirrors(job: Job) -> list["Mirror"]:
     """The views of the run that the config asks for."""
     from bnstudy import mirrors
+    from bnstudy.wandb_mirror import wandb_run
 
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []
     if cfg.wandb.mode != "disabled":
-        job.directory.mkdir(parents=True, exist_ok=True)
-        options = cfg.wandb.mode, cfg.wandb.project, cfg.wandb.entity
-        chosen.append(mirrors.wandb_run(job.directory, job.header, *options))
+        try:
+            chosen.append(wandb_run(job.directory, job.header, **cfg.wandb))
+        except ValueError as error:
+            raise ConnectionError(str(error)) from error
     if cfg.progress == "auto":
         on_terminal = sys.stderr.isatty()
         show = mirrors.progress_bar if on_terminal else mirrors.progress_lines

@@ -133,3 +133,18 @@ def test_mirrors_see_each_line_and_how_it_ended(tmp_path):
         assert math.isnan(seen[1]["train/loss"]) and seen[1]["probe/x"] == [1, 1]
         assert seen[2]["end"]["outcome"] == last
         assert read_outcome(tmp_path / last / "run.jsonl") == ("finished" if ended else None)
+
+
+def test_a_resumed_record_shows_its_mirrors_all_lines_in_order(tmp_path):
+    with closing(Recorder(tmp_path, HEADER)) as recorder:
+        for step in range(5):
+            recorder.log(step, {"train/loss": 1.0})
+        recorder.flush()
+    seen = []
+    recorder = Recorder(tmp_path, HEADER, step=3, mirrors=[seen.append])
+    recorder.log(3, {"train/loss": 2.0})
+    recorder.flush()
+    recorder.end("finished")
+    recorder.close()
+    assert seen == text(tmp_path)
+    assert [line["step"] for line in seen[1:-1]] == [0, 1, 2, 3]
