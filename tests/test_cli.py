@@ -2,14 +2,10 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, lines
+from conftest import lines
 from PIL import Image
 
 QUIET = ["wandb.mode=disabled"]
@@ -172,33 +168,6 @@ def test_another_config_in_the_same_directory_is_refused(cli, tmp_path):
     assert done.returncode == 1
     assert "holds a run of another config (optimizer.momentum: 0.5 there, 0.0 here)" in done.stderr
     assert record.read_bytes() == before
-
-
-@pytest.mark.parametrize("moment", [0.0, 0.5])
-def test_killed_and_run_again_is_the_uninterrupted_record(cli, tmp_path, moment):
-    words = [*SMALL, "steps=60", "save_every=7", "optimizer.momentum=0.9"]
-    assert cli("train.py", *words, "results=whole").returncode == 0
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *words, "results=killed"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("killed/*/*/checkpoint.pt")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (directory,) = tmp_path.glob("killed/*/*")
-    assert "end" not in lines_so_far(directory)[-1]
-    again = cli("train.py", *words, "results=killed")
-    assert again.returncode == 0, again.stderr
-    (whole,) = tmp_path.glob("whole/*/*")
-    expected, resumed = lines(whole), lines(directory)
-    for record in (expected, resumed):
-        record[0]["header"]["config"].pop("results")
-    assert resumed == expected
-
-
-def lines_so_far(directory: Path) -> list[str]:
-    return (directory / "run.jsonl").read_text().splitlines()
 
 
 def test_help_says_how_to_start(cli):
