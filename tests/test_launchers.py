@@ -235,7 +235,7 @@ def test_the_agent_of_a_wandb_sweep_runs_what_the_command_line_takes(tmp_path, m
     config = header["header"]["config"]
     assert (config["optimizer"]["lr"], config["seed"]) == (0.25, 1)
     assert header["header"]["choices"]["norm"] == "none"
-    assert config["wandb"] == {"mode": "disabled", "project": "bnstudy", "entity": None}
+    assert config["wandb"]["mode"] == "disabled"
     assert sweep["metric"]["name"] in last_step
     assert end["end"]["outcome"] == "finished"
 
