@@ -295,9 +295,8 @@ def check(cfg: DictConfig) -> None:
     ):
         if OmegaConf.select(cfg, key) not in allowed:
             found = OmegaConf.select(cfg, key)
-            raise ValueError(
-                f"{key}={found} is unknown; it must be one of {', '.join(map(str, allowed))}."
-            )
+            words = ", ".join("null" if word is None else word for word in allowed)
+            raise ValueError(f"{key}={found} is unknown; it must be one of {words}.")
 
 
 def check_positive_int(key: str, value: Any) -> None:
