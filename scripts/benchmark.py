@@ -34,7 +34,7 @@ from bnstudy.update import Loss, Update
 from bnstudy.wandb_mirror import wandb_run
 
 BATCH_SIZE, STEPS = 128, 2
-LOGGED_STEPS = 40  # of the demo: two probes and a test
+LOGGED_STEPS = 160  # a run of the demo: eight probes, tests and all
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -58,7 +58,7 @@ def main() -> None:
         f"VGG-16 with BatchNorm, width {options.width:g}, batch {BATCH_SIZE}, "
         f"{describe_device(device)}, torch {torch.__version__}, {options.rounds} rounds"
     )
-    print(f"{'':44}{'ours':>9}{'theirs':>9}{'ratio':>8}{'range':>14}  goal")
+    print(f"{'':48}{'ours':>9}{'theirs':>9}{'ratio':>8}{'range':>14}  goal")
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             (
@@ -86,12 +86,13 @@ def main() -> None:
 def compare(
     name: str, ours: Action, theirs: Action, goal: str, rounds: int, device: torch.device
 ) -> None:
-    """One row: both in turn, after a round that is not counted."""
+    """One row: both in turn, after a round that is not counted; medians, and quartiles."""
     pairs = [(timed(ours, device), timed(theirs, device)) for _ in range(rounds + 1)][1:]
-    own, other = (min(times) for times in zip(*pairs, strict=True))
-    quarter, _, three_quarters = statistics.quantiles([a / b for a, b in pairs], n=4)
+    own, other = (statistics.median(times) for times in zip(*pairs, strict=True))
+    # Of the pairs: a machine that slows down for a while slows both of one.
+    quarter, ratio, three_quarters = statistics.quantiles([a / b for a, b in pairs], n=4)
     spread = f"{quarter:.3f}-{three_quarters:.3f}"
-    print(f"{name:44}{own:8.3f}s{other:8.3f}s{own / other:8.3f}{spread:>14}  {goal}", flush=True)
+    print(f"{name:48}{own:8.3f}s{other:8.3f}s{ratio:8.3f}{spread:>14}  {goal}", flush=True)
 
 
 def timed(action: Action, device: torch.device) -> float:
