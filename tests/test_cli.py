@@ -117,7 +117,7 @@ BAD = {
     "model=deep_linear": "Use data=deep_linear.",
     "device=tpu": "device=tpu is unknown; it must be one of auto, cpu, cuda, mps.",
     "wandb.mode=maybe": "wandb.mode=maybe is unknown; it must be one of offline, online, disabled.",
-    "wandb.fallback=on": "wandb.fallback=on is unknown; it must be one of None, offline, disabled.",
+    "wandb.fallback=on": "wandb.fallback=on is unknown; it must be one of null, offline, disabled.",
     "wandb.patience=0": "wandb.patience=0 must be a number, more than 0.",
     "data=cifar10": "data.download=true",
     "data=image_folder": "data.root is not set",
