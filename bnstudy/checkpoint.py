@@ -52,7 +52,7 @@ def load(
 
     `recorded` is the number of steps in the record: a checkpoint from after its end would leave a
     gap. A checkpoint that cannot be read, is of another config or is ahead of the record is passed
-    over with a warning, for the one before it or the start.
+    over with a warning, for the one before it, which takes its place, or the start.
     """
     for candidate in (path, previous(path)):
         if not candidate.exists():
@@ -64,6 +64,8 @@ def load(
             continue
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if candidate != path:  # or the next save would keep the unusable one and drop this
+            os.replace(candidate, path)
         return state["step"]
     return 0
 

@@ -25,8 +25,8 @@ class Recorder:
     line as it is written.
 
     An existing record is continued: lines from `step` on are dropped, those before it go to the
-    mirrors once more. FileExistsError if it is of
-    another config (other fingerprint), which is left untouched.
+    mirrors once more. FileExistsError if it is of another config (other fingerprint), which is left
+    untouched.
     """
 
     def __init__(

@@ -27,6 +27,11 @@ class Status:
     reason: str = ""
 
     @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do: a run that diverged has ended too."""
+        return self.state in ("finished", "diverged")
+
+    @property
     def seconds_left(self) -> float | None:
         """How long a running run goes on at its rate; None for one that is not running."""
         if self.state != "running" or not self.rate:

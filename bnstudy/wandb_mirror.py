@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bnstudy.recorder import Line, read_header
+from bnstudy.recorder import Line
 
 if TYPE_CHECKING:  # it takes a second to import: a run without it does not wait for it
     import wandb
@@ -38,17 +38,18 @@ def wandb_run(
 ) -> "View":
     """Show a run in W&B, under the keys of its record; `summarize` says what becomes of vectors.
 
+    `header` is that of its record, also of one that is continued.
+
     A run has one id, in all its attempts: what interrupted attempts left is replaced by the lines
     of the record, which the mirror is given again. W&B holds a run up for `patience` seconds at the
     start, and in all of the rest for as many; what fails after the start is one warning, and the
-    last one. Raises ValueError in one sentence if no run can be started (no key, no network) and no
-    `fallback` mode is left to try.
+    last one. Raises ConnectionError in one sentence if no run can be started (no key, no network)
+    and no `fallback` mode is left to try.
     """
     # Also what it reports about itself: a run that is offline is to need no network.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    header = read_header(directory / "run.jsonl") or header
     wandb.setup(wandb.Settings(silent=True))
     _forget(directory, header)
     try:
@@ -58,7 +59,7 @@ def wandb_run(
         _forget(directory, header)
         what = f"wandb.mode={mode}: no run could be started ({_in_words(error)})"
         if fallback is None:
-            raise ValueError(
+            raise ConnectionError(
                 f"{what}; log in with `wandb login`, or use wandb.mode=offline or disabled, "
                 "or wandb.fallback=offline."
             ) from error
@@ -116,8 +117,8 @@ def wandb_report(
 ) -> None:
     """Show figures, as `figures/<name>`, and verdicts on claims, as a table, in a run of their own.
 
-    It is of job type "report" in the group of the scale. Raises ValueError in one sentence if W&B
-    does not take it.
+    It is of job type "report" in the group of the scale. Raises ConnectionError in one sentence if
+    W&B does not take it.
     """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
@@ -144,7 +145,7 @@ def wandb_report(
         run.finish()
     except Exception as error:  # W&B raises more kinds than its own
         let_go()
-        raise ValueError(
+        raise ConnectionError(
             f"The report is not in W&B ({_in_words(error)}); log in with `wandb login`, "
             "or use --wandb offline."
         ) from error
@@ -261,8 +262,8 @@ class View:
     def _work(self) -> None:
         try:
             while "end" not in (line := self._waiting.get()):
-                # What an attempt before this one uploaded is not sent again.
-                if "step" in line and line["step"] >= self._run.starting_step:
+                # W&B drops what an attempt before this one uploaded.
+                if "step" in line:
                     self._run.log(summarize(line), step=line["step"], commit=True)
                 self._waiting.task_done()
             self._run.summary.update(line["end"])

@@ -71,7 +71,7 @@ def show_in_wandb(
         where = options.wandb, options.project, options.entity
         try:
             wandb_report(out, out.resolve().name, pictures, verdicts, *where)
-        except ValueError as error:
+        except ConnectionError as error:
             refuse(str(error), 1)
 
 

@@ -158,7 +158,7 @@ def planned(overrides: list[str]) -> Planned:
 
 def needs_to_run(job: Planned) -> bool:
     """Whether a run has not ended yet, or is to run again."""
-    return job.cfg.force or job.status.state not in ("finished", "diverged")
+    return job.cfg.force or not job.status.ended
 
 
 def split(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
@@ -213,8 +213,8 @@ def costs(waiting: list[Planned]) -> list[float]:
 
 
 def fraction_left(job: Planned) -> float:
-    """How much of a run is still to do."""
-    return 1.0 if job.cfg.force else 1 - job.status.step / job.cfg.steps
+    """How much of a run is still to do: all of one that has ended and is to run again."""
+    return 1.0 if job.status.ended else 1 - job.status.step / job.cfg.steps
 
 
 def estimate(job: Planned) -> float:

@@ -202,24 +202,29 @@ def run_alone(job: Job) -> str:
     error = job.directory / "error.txt"
     error.unlink(missing_ok=True)
     try:
-        return train_recorded(job)
+        return train_recorded(job, anew=outcome is not None)
     except Exception:
         with suppress(OSError):  # where the disk is full, the exception is all that there is
             error.write_text(traceback.format_exc(), encoding="utf-8")
         raise
 
 
-def train_recorded(job: Job) -> str:
-    """Train with record, checkpoints and mirrors; the outcome."""
+def train_recorded(job: Job, anew: bool) -> str:
+    """Train with record, checkpoints and mirrors, `anew` without those that are there; the outcome.
+
+    Only a run that has ended starts anew: `force` is still in the command of a job that Slurm puts
+    back into the queue, which goes on.
+    """
     from bnstudy import checkpoint
-    from bnstudy.recorder import Recorder, count_steps
+    from bnstudy.recorder import Recorder, count_steps, read_header
     from bnstudy.train import train
 
     cfg, path, record = job.cfg, job.directory / "checkpoint.pt", job.directory / "run.jsonl"
-    if cfg.force:
+    header = job.header if anew else read_header(record) or job.header
+    mirrors = choose_mirrors(job, header)  # which may refuse: nothing is removed before
+    if anew:
         checkpoint.remove(path)
-        record.unlink(missing_ok=True)
-    mirrors = choose_mirrors(job)
+        record.unlink()
     key = job.header["fingerprint"]
     recorded = count_steps(record)
     step = checkpoint.load(path, key, job.model, job.optimizer, job.device, recorded)
@@ -386,18 +391,15 @@ def choose_device(name: str) -> "torch.device":
     return torch.device(name)
 
 
-def choose_mirrors(job: Job) -> list["Mirror"]:
-    """The views of the run that the config asks for."""
+def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
+    """The views of the run with that header that the config asks for."""
     from bnstudy import mirrors
     from bnstudy.wandb_mirror import wandb_run
 
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []
     if cfg.wandb.mode != "disabled":
-        try:
-            chosen.append(wandb_run(job.directory, job.header, **cfg.wandb))
-        except ValueError as error:
-            raise ConnectionError(str(error)) from error
+        chosen.append(wandb_run(job.directory, header, **cfg.wandb))
     if cfg.progress == "auto":
         on_terminal = sys.stderr.isatty()
         show = mirrors.progress_bar if on_terminal else mirrors.progress_lines

@@ -65,9 +65,11 @@ def test_a_checkpoint_that_is_no_use_gives_way_to_the_one_before_it(tmp_path, fa
         assert checkpoint.load(path, "a", model, optimizer, CPU, 5) == 2
     expected = trained(2)[0].state_dict()
     assert all(torch.equal(expected[name], t) for name, t in model.state_dict().items())
-    # Saving goes on over it, and what was of use before is of use again.
+    # Saving goes on over it and keeps what was of use, which is what a crash in between leaves.
     checkpoint.save(path, 4, "a", *trained(4))
     assert checkpoint.load(path, "a", *trained(0), CPU, 5) == 4
+    path.unlink()
+    assert checkpoint.load(path, "a", *trained(0), CPU, 5) == 2
 
 
 def test_no_checkpoint_of_use_means_the_start_and_touches_nothing(tmp_path):

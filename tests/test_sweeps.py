@@ -113,10 +113,13 @@ def test_a_signal_ends_the_step_saves_and_says_so(cli, zygote, whole, tmp_path, 
     assert out.endswith(": interrupted\n")
     assert error == "ending after this step; give the command again to go on\n"
     (checkpoint,) = stopped.rglob("checkpoint.pt")
-    count = length(stopped)
-    assert count > 1 and '"end"' not in record(stopped).read_text()
-    again = zygote.call(tmp_path, "train.py", *words, "results=stopped")
+    header, *rest = record(stopped).read_text().splitlines()
+    assert len(rest) > 0 and '"end"' not in rest[-1]
+    # What has not ended goes on, whether it is forced or not: Slurm gives the same command again.
+    forced = "force=true" if number == signal.SIGTERM else "force=false"
+    again = zygote.call(tmp_path, "train.py", *words, "results=stopped", forced)
     assert again.returncode == 0, again.stderr
+    assert record(stopped).read_text().startswith(header)
     assert same_but_for_place(stopped, whole)
     assert not checkpoint.with_suffix(".previous.pt").exists()
 

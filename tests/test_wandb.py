@@ -37,7 +37,7 @@ from bnstudy.wandb_mirror import wandb_run
 header, options, directory = json.loads(sys.argv[1]), json.loads(sys.argv[2]), Path("run")
 try:
     mirror = wandb_run(directory, header, project="bnstudy", entity=None, **options)
-except ValueError as error:
+except ConnectionError as error:
     sys.exit(str(error))
 recorder = Recorder(directory, header, mirrors=[mirror])
 for step in range(4):
@@ -254,6 +254,17 @@ def test_the_command_refuses_before_it_trains(cli, tmp_path, server):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "the server refuses the API key" in done.stderr
     assert not list(tmp_path.glob("results/**/run.jsonl"))
+
+
+def test_what_cannot_start_anew_keeps_its_record(cli, tmp_path, server):
+    words = [*SMALL, "steps=2"]
+    assert cli("train.py", *words, "wandb.mode=disabled").returncode == 0
+    record = only_run(tmp_path) / "run.jsonl"
+    before = record.read_bytes()
+    forced = [*words, "force=true", "wandb.mode=online"]
+    done = cli("train.py", *forced, env=environment(server.url, "x" * 40))
+    assert done.returncode == 1 and "the server refuses the API key" in done.stderr
+    assert record.read_bytes() == before
 
 
 def test_one_header_is_one_run_and_another_start_is_another():
