@@ -30,6 +30,10 @@ CONFIGS = ROOT / "configs"
 # What makes a network of each model small; a model that is not named here is small by itself.
 SMALL = {
     "vgg": ["model.depth=11", "model.width=0.0625", "data.held_out=100", "batch_size=16"],
+    "resnet": ["model.depth=8", "model.width=0.25", "data.held_out=100", "batch_size=16"],
+    "plain": ["model.depth=8", "model.width=0.25", "data.held_out=100", "batch_size=16"],
+    "resnet18": ["model.width=0.0625", "data.held_out=100", "batch_size=16"],
+    "mlp": ["model.hidden=[20,20]", "data.held_out=100", "batch_size=16"],
     "deep_linear": ["data=deep_linear", "data.samples=20", "model.depth=4", "batch_size=20"],
 }
 
@@ -80,6 +84,7 @@ def run(
         batch_size=cfg.batch_size,
         seed=cfg.seed,
         probes=probes,
+        schedule=instantiate(cfg.schedule),
         test_every=2,
     )
     recorder.end(outcome)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from bnstudy.models.layer import Layer
+
 
 class DeepLinear(nn.Sequential):
     """Inputs [N, D] to outputs [N, D] by `depth` square linear layers, a norm after every one.
@@ -30,7 +32,6 @@ class DeepLinear(nn.Sequential):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(1, depth + 1):
             linear = nn.Linear(num_outputs, num_outputs, bias=False)
-            parts: list[tuple[str, nn.Module]] = [("linear", linear), ("norm", norm(num_outputs))]
-            layers[f"layer{i}"] = nn.Sequential(OrderedDict(parts))
+            layers[f"layer{i}"] = Layer(linear, norm(num_outputs))
         super().__init__(layers)
         self.layers = list(layers)

@@ -1,9 +1,10 @@
 """VGG for small images: 3x3 convolutions, each conv - norm - ReLU, and a head of linear layers."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
+
+from bnstudy.models.layer import Layer
 
 # Simonyan & Zisserman 2014, table 1, columns A, B, D, E: convolutions per stage.
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -17,9 +18,10 @@ class VGG(nn.Sequential):
     `width` multiplies the channels; `head` lists the widths of the hidden linear layers (the
     published one is [4096, 4096]). Layers are called layer1, layer2, ... from the input on, so
     "layer #13" of Santurkar et al. is the last convolution of VGG-16. The last layer has no norm.
+    `placement` is that of the norms: before the ReLU, or after it.
 
-    Raises ValueError for an unknown depth, a width that leaves a stage without a channel, and
-    images too small for the five halvings.
+    Raises ValueError for an unknown depth or placement, a width that leaves a stage without a
+    channel, and images too small for the five halvings.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class VGG(nn.Sequential):
         width: float = 1.0,
         head: Sequence[int] = (),
         bias: bool = True,
+        placement: str = "before",
     ) -> None:
         super().__init__()
         channels, height, image_width = _check(input_shape, depth, width, head)
@@ -42,24 +45,21 @@ class VGG(nn.Sequential):
             out_channels = int(full * width)
             for _ in range(repeats):
                 conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
-                self._add("conv", conv, norm(out_channels))
+                self._add(Layer(conv, norm(out_channels), nn.ReLU(), placement))
                 in_channels = out_channels
             self.add_module(f"pool{stage}", nn.MaxPool2d(2))
         self.add_module("flatten", nn.Flatten())
         features = in_channels * (height // 32) * (image_width // 32)
         for hidden in head:
-            self._add("linear", nn.Linear(features, hidden, bias=bias), norm(hidden))
+            linear = nn.Linear(features, hidden, bias=bias)
+            self._add(Layer(linear, norm(hidden), nn.ReLU(), placement))
             features = hidden
         # Logits have to be free to move: neither a norm nor a ReLU after the last layer.
-        self._add("linear", nn.Linear(features, num_outputs), nn.Identity(), relu=False)
+        self._add(Layer(nn.Linear(features, num_outputs), nn.Identity()))
 
-    def _add(self, kind: str, weights: nn.Module, norm: nn.Module, relu: bool = True) -> None:
-        parts = OrderedDict([(kind, weights), ("norm", norm)])
-        if relu:
-            parts["relu"] = nn.ReLU()
-        name = f"layer{len(self.layers) + 1}"
-        self.add_module(name, nn.Sequential(parts))
-        self.layers.append(name)
+    def _add(self, layer: Layer) -> None:
+        self.layers.append(f"layer{len(self.layers) + 1}")
+        self.add_module(self.layers[-1], layer)
 
     def forward(self, input: Tensor) -> Tensor:
         """Logits [N, num_outputs] of images [N, C, H, W]."""
