@@ -114,8 +114,7 @@ class LpNorm(nn.Module):
         super().__init__()
         if not p >= 1:
             raise ValueError(f"norm.p={p} must be a number, 1 or more, or .inf for the maximum.")
-        if not eps >= 0:
-            raise ValueError(f"norm.eps={eps} must be a number, 0 or more.")
+        _check_eps(eps)
         self.p, self.eps, self.momentum = p, eps, momentum
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
@@ -146,6 +145,113 @@ class LpNorm(nn.Module):
         if self.p == math.inf:
             return mean, absolute.amax(over).clamp(min=self.eps)
         return mean, (absolute.pow(self.p).mean(over) + self.eps**self.p).pow(1 / self.p)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Normalization of each sample over groups of at least `channels` features and all positions.
+
+    Wu & He 2018, whose table 3 finds 16 channels a group as good as 32 groups: as many groups of
+    equal size as that leaves, one where there are fewer features. Inputs [N, C] or [N, C, ...].
+
+    Raises ValueError for `channels` below 1 or eps below 0.
+    """
+
+    def __init__(
+        self, num_features: int, channels: int = 16, eps: float = 1e-5, affine: bool = True
+    ) -> None:
+        if channels < 1:
+            raise ValueError(f"norm.channels={channels} must be a whole number, 1 or more.")
+        _check_eps(eps)
+        most = max(1, num_features // channels)
+        groups = next(groups for groups in range(most, 0, -1) if num_features % groups == 0)
+        super().__init__(groups, num_features, eps, affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input; the same in training and in evaluation mode."""
+        _check_shape(self, input)
+        return super().forward(input)
+
+
+class LayerNorm(GroupNorm):
+    """Normalization of each sample over all features and positions; inputs [N, C] or [N, C, ...].
+
+    Ba et al. 2016. gamma and beta are per feature, so that of a convolution they are per channel.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(num_features, num_features, eps, affine)
+
+
+class InstanceNorm(GroupNorm):
+    """Normalization of each feature of each sample over its positions; inputs [N, C, ...].
+
+    Ulyanov et al. 2016. By the sample's own statistics in evaluation mode too. A feature that has
+    one position only, as in [N, C], has nothing to be normalised over: gamma and beta are left.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(num_features, 1, eps, affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input; the same in training and in evaluation mode."""
+        _check_shape(self, input)
+        if input[0, 0].numel() > 1:
+            return super().forward(input)
+        if self.weight is None or self.bias is None:
+            return input
+        unit = [1, -1, *[1] * (input.dim() - 2)]
+        return input * self.weight.view(unit) + self.bias.view(unit)
+
+
+class WeightNorm(nn.Module):
+    """Weights with a direction and a length of their own: w = gain * gamma * v / ||v|| per unit.
+
+    Salimans & Kingma 2016, eq. 2. v is the weight of the conv or linear, ||v|| that of the unit's
+    incoming weights. gamma starts at 1, so that with `gain` sqrt(2) units start at the scale of
+    He et al. 2015 whatever that of v; they start it from the data of the first batch instead.
+    beta is added to the outputs. A layer applies `normalize` to the weight it holds.
+
+    Raises ValueError for a gain that is not positive.
+    """
+
+    centred = False
+
+    def __init__(self, num_features: int, gain: float = math.sqrt(2)) -> None:
+        super().__init__()
+        if not 0 < gain < math.inf:
+            raise ValueError(f"norm.gain={gain} must be a number, more than 0.")
+        self.gain = gain
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+
+    def normalize(self, weight: Tensor) -> Tensor:
+        """The weight [C, ...] that the layer computes with."""
+        rows = weight.flatten(1)
+        if self.centred:
+            rows = rows - rows.mean(1, keepdim=True)
+        # Under the root, whose slope is infinite where an init has made all weights zero.
+        length = (rows.square().sum(1, keepdim=True) + 1e-12).sqrt()
+        return (self.gain * self.weight.unsqueeze(1) * rows / length).view_as(weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The outputs of the layer, moved by beta."""
+        _check_shape(self, input)
+        return input + self.bias.view([1, -1, *[1] * (input.dim() - 2)])
+
+
+class WeightStandardization(WeightNorm):
+    """Weights of mean zero and variance (gain * gamma)^2 / fan_in over those of each unit.
+
+    Qiao et al. 2019, scaled with fan_in as by Brock et al. 2021, eq. 1, so that no other norm has
+    to follow. Otherwise as `WeightNorm`.
+    """
+
+    centred = True
+
+
+def _check_eps(eps: float) -> None:
+    if not eps >= 0:
+        raise ValueError(f"norm.eps={eps} must be a number, 0 or more.")
 
 
 def _check_shape(norm: nn.Module, input: Tensor) -> None:

@@ -7,7 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from bnstudy.norms import BatchNorm, LpNorm, Noise, NoisyBatchNorm
+from bnstudy.models.layer import Layer
+from bnstudy.norms import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LpNorm,
+    Noise,
+    NoisyBatchNorm,
+    WeightNorm,
+    WeightStandardization,
+)
 
 SHAPES = [(8, 3), (8, 3, 4, 5)]
 P = [1, 2, 3, math.inf]
@@ -16,6 +27,11 @@ MAKE = {
     "NoisyBatchNorm": NoisyBatchNorm,
     "Noise": Noise,
     "LpNorm": lambda features: LpNorm(features, p=1),
+    "GroupNorm": GroupNorm,
+    "LayerNorm": LayerNorm,
+    "InstanceNorm": InstanceNorm,
+    "WeightNorm": WeightNorm,
+    "WeightStandardization": WeightStandardization,
 }
 
 
@@ -41,6 +57,19 @@ def test_batch_norm_is_the_formula():
     gamma, beta = norm.weight.view(1, 2, 1, 1), norm.bias.view(1, 2, 1, 1)
     expected = gamma * (inputs - mean) / (variance + 0.01).sqrt() + beta
     torch.testing.assert_close(norm(inputs), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gamma_and_beta_can_make_batch_norm_the_identity(shape):
+    """gamma = sqrt(variance + eps), beta = mean: Ioffe & Szegedy 2015, section 3."""
+    inputs = 3 * torch.randn(shape, dtype=torch.float64) + 5
+    norm = BatchNorm(3, eps=0.1).double()
+    over = [0, *range(2, len(shape))]
+    with torch.no_grad():
+        norm.weight.copy_((inputs.var(over, correction=0) + 0.1).sqrt())
+        norm.bias.copy_(inputs.mean(over))
+    torch.testing.assert_close(norm(inputs), inputs)
+    assert not torch.allclose(BatchNorm(3).double()(inputs), inputs)
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -250,3 +279,97 @@ def test_lp_norm_refuses_what_is_no_norm(wrong):
     key = list(wrong)[-1]
     with pytest.raises(ValueError, match=f"norm.{key}={wrong[key]} must be a number, "):
         LpNorm(3, **wrong)
+
+
+# Norms of single samples
+
+
+def test_layer_norm_is_torchs_on_features_and_over_positions_too():
+    features = torch.randn(6, 5)
+    torch.testing.assert_close(LayerNorm(5)(features), nn.LayerNorm(5)(features))
+    images = torch.randn(6, 5, 2, 3)
+    expected = nn.functional.layer_norm(images, [5, 2, 3])
+    torch.testing.assert_close(LayerNorm(5)(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "channels", "groups"),
+    [(64, 16, 4), (10, 16, 1), (36, 16, 2), (35, 16, 1), (6, 2, 3)],
+)
+def test_groups_are_of_equal_size_and_large_enough(features, channels, groups):
+    norm = GroupNorm(features, channels)
+    assert norm.num_groups == groups
+    inputs = torch.randn(2, features, 3, 3) + 7
+    outputs = norm(inputs).view(2, groups, -1)
+    torch.testing.assert_close(outputs.mean(2), torch.zeros(2, groups), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        outputs.var(2, correction=0), torch.ones(2, groups), rtol=1e-3, atol=0
+    )
+
+
+def test_instance_norm_is_torchs_and_leaves_single_positions_alone():
+    images = torch.randn(6, 5, 2, 3)
+    torch.testing.assert_close(InstanceNorm(5)(images), nn.InstanceNorm2d(5)(images))
+    norm = InstanceNorm(5)
+    with torch.no_grad():
+        norm.weight.fill_(2.0), norm.bias.fill_(3.0)
+    for shape in ((6, 5), (6, 5, 1, 1)):
+        inputs = torch.randn(shape)
+        torch.testing.assert_close(norm(inputs), 2 * inputs + 3)
+
+
+@pytest.mark.parametrize("norm", [LayerNorm, GroupNorm, InstanceNorm])
+def test_samples_do_not_see_each_other_nor_the_mode(norm):
+    images, norm = torch.randn(6, 32, 2, 3), norm(32)
+    together = norm(images)
+    torch.testing.assert_close(together[2:3], norm(images[2:3]))
+    assert torch.equal(together, norm.eval()(images))
+
+
+# Norms of weights
+
+
+@pytest.mark.parametrize("norm", [WeightNorm, WeightStandardization])
+@pytest.mark.parametrize("weights", [nn.Linear(12, 5), nn.Conv2d(3, 5, 2)])
+def test_weights_by_hand(norm, weights):
+    norm = norm(5, gain=3.0)
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(1.0, 6.0)), norm.bias.fill_(0.5)
+    rows = weights.weight.flatten(1)
+    if type(norm) is WeightStandardization:
+        rows = rows - rows.mean(1, keepdim=True)
+    rows = 3 * torch.arange(1.0, 6.0)[:, None] * rows / rows.norm(dim=1, keepdim=True)
+    effective = rows.view_as(weights.weight)
+    torch.testing.assert_close(norm.normalize(weights.weight), effective)
+    inputs = torch.randn(4, *([12] if isinstance(weights, nn.Linear) else [3, 6, 6]))
+    call = nn.functional.linear if isinstance(weights, nn.Linear) else nn.functional.conv2d
+    outputs = Layer(weights, norm)(inputs)
+    torch.testing.assert_close(outputs, call(inputs, effective, weights.bias) + 0.5)
+
+
+@pytest.mark.parametrize("norm", [WeightNorm, WeightStandardization])
+def test_the_scale_of_the_init_does_not_matter_and_zero_weights_have_gradients(norm):
+    norm, weight = norm(4), torch.randn(4, 6)
+    torch.testing.assert_close(norm.normalize(weight), norm.normalize(100 * weight))
+    zeros = torch.zeros(4, 6, requires_grad=True)
+    (grad,) = torch.autograd.grad(norm.normalize(zeros).square().sum() + zeros.sum(), zeros)
+    assert torch.isfinite(grad).all()
+
+
+def test_weight_standardization_has_the_variance_of_he():
+    weight = WeightStandardization(7).normalize(torch.randn(7, 50) + 3)
+    torch.testing.assert_close(weight.mean(1), torch.zeros(7), rtol=0, atol=1e-6)
+    torch.testing.assert_close(weight.var(1, correction=0), torch.full((7,), 2 / 50))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GroupNorm(4, channels=0), "norm.channels=0 must be a whole number, 1 or more"),
+        (lambda: LayerNorm(4, eps=-1.0), "norm.eps=-1.0 must be a number, 0 or more"),
+        (lambda: WeightNorm(4, gain=0.0), "norm.gain=0.0 must be a number, more than 0"),
+    ],
+)
+def test_norms_of_samples_and_weights_refuse_constants_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
