@@ -7,6 +7,8 @@ from hydra.utils import instantiate
 from torch import nn
 
 from bnstudy import inits
+from bnstudy.models.resnet import ResNet
+from bnstudy.norms import BatchNorm
 
 
 def filled(init, fan_in: int = 400, fan_out: int = 600) -> nn.Linear:
@@ -61,3 +63,89 @@ def test_a_norm_takes_nothing_from_the_generator(option):
         torch.manual_seed(3)
         init(network)
     assert torch.equal(networks[0][2].weight, networks[1][2].weight)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (30, 20), (8, 3, 3, 3)])
+def test_orthogonal_rows_or_columns(shape):
+    layer = nn.Linear(shape[1], shape[0]) if len(shape) == 2 else nn.Conv2d(shape[1], shape[0], 3)
+    inits.orthogonal(layer, gain=2.0)
+    weight = layer.weight.flatten(1).double()
+    gram = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
+    torch.testing.assert_close(gram, 4 * torch.eye(len(gram)).double(), rtol=0, atol=1e-5)
+
+
+# Remedies of residual networks
+
+
+def resnet(init, norm=nn.Identity, depth=14):
+    torch.manual_seed(0)
+    model = ResNet((3, 16, 16), 10, norm, depth=depth, width=0.25, bias=True)
+    torch.manual_seed(1)
+    init(model)
+    return model
+
+
+def passes(model: nn.Module, block: str) -> torch.Tensor:
+    """What a block without a change of shape makes of non-negative inputs, less these."""
+    inputs = torch.rand(4, 4, 8, 8)
+    return model.get_submodule(block)(inputs) - inputs
+
+
+@pytest.mark.parametrize(
+    ("init", "norm"),
+    [(inits.zero_gamma, BatchNorm), (inits.skipinit, nn.Identity), (inits.fixup, nn.Identity)],
+)
+def test_blocks_start_as_the_identity_and_learn(init, norm):
+    model = resnet(init, norm)
+    assert not passes(model, "stage1.block1").any()
+    assert passes(resnet(inits.kaiming, norm), "stage1.block1").abs().max() > 0.1
+    images, targets = torch.randn(16, 3, 16, 16), torch.randint(10, (16,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), targets).backward()
+        optimizer.step()
+    assert passes(model, "stage1.block1").any()
+
+
+def test_skipinit_and_zero_gamma_are_kaiming_besides():
+    plain = dict(resnet(inits.kaiming).named_parameters())
+    skip = dict(resnet(inits.skipinit).named_parameters())
+    assert all(torch.equal(skip[name], plain[name]) for name in plain)
+    added = {name: p.item() for name, p in skip.items() if name not in plain}
+    # One scalar in each of the six branches.
+    assert len(added) == 6 and set(added.values()) == {0.0}
+    plain = dict(resnet(inits.kaiming, BatchNorm).named_parameters())
+    zero = dict(resnet(inits.zero_gamma, BatchNorm).named_parameters())
+    changed = [name for name in plain if not torch.equal(plain[name], zero[name])]
+    assert len(changed) == 6 and all(name.endswith("layer2.norm.weight") for name in changed)
+
+
+def test_fixup_by_hand():
+    """Six branches of two layers: the first layers are scaled by 6^(-1/2), the last are zero."""
+    plain = dict(resnet(inits.kaiming).named_parameters())
+    fixed = dict(resnet(inits.fixup).named_parameters())
+    first, last = "stage2.block1.layer1.conv.weight", "stage2.block1.layer2.conv.weight"
+    torch.testing.assert_close(fixed[first], plain[first] * 6**-0.5)
+    assert not fixed[last].any() and not fixed["head.linear.weight"].any()
+    assert torch.equal(fixed["stem.conv.weight"], plain["stem.conv.weight"])
+    added = {name: p.item() for name, p in fixed.items() if name not in plain}
+    # Per branch two biases before convolutions, two before activation functions, and a factor.
+    assert len(added) == 6 * 5 and sum(added.values()) == 6
+
+
+def test_kaiming_alone_explodes_with_depth_and_the_remedies_do_not():
+    images = torch.randn(16, 3, 16, 16)
+    sizes = {
+        init: resnet(init, depth=56)(images).std().item()
+        for init in (inits.kaiming, inits.skipinit)
+    }
+    assert sizes[inits.kaiming] > 1e3 * sizes[inits.skipinit]
+    assert not resnet(inits.fixup, depth=56)(images).any()  # its last layer is zero
+
+
+@pytest.mark.parametrize("init", [inits.skipinit, inits.fixup])
+def test_scalars_have_the_type_of_the_network(init):
+    model = ResNet((3, 16, 16), 10, nn.Identity, depth=8, width=0.25).double()
+    init(model)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
