@@ -55,6 +55,13 @@ class Batch:
         """The same batch on another device."""
         return Batch(self.inputs.to(device), self.targets.to(device))
 
+    def spread(self, size: int) -> "Batch":
+        """`size` of the samples, evenly spaced, as they may be sorted by class; at most all."""
+        total = len(self.targets)
+        size = min(size, total)
+        chosen = [i * total // size for i in range(size)]
+        return Batch(self.inputs[chosen], self.targets[chosen])
+
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
@@ -150,6 +157,16 @@ class DataSet:
         splits = self.test.inputs.split(batch_size), self.test.targets.split(batch_size)
         for inputs, targets in zip(*splits, strict=True):
             yield Batch(self._normalised(inputs), targets)
+
+    def test_sample(self, size: int) -> Batch | None:
+        """`size` samples spread evenly over the test set, normalised; None if there is none.
+
+        All of them, in their own order, where there are no more.
+        """
+        if self.test is None:
+            return None
+        sample = self.test.spread(size)
+        return Batch(self._normalised(sample.inputs), sample.targets)
 
     def _normalised(self, inputs: Tensor) -> Tensor:
         if inputs.dtype == torch.uint8:

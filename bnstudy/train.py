@@ -8,10 +8,15 @@ from torch import Tensor, nn
 from bnstudy.data import DataSet, derive_seed
 from bnstudy.params import Params
 from bnstudy.recorder import Recorder
+from bnstudy.schedules import constant
 from bnstudy.update import Loss, Probe, Update, default_generators, layers_of
 
 NOISE = 2  # tells the seeds of a step's forward pass from those of the data
 EVALUATION_BATCH = 500  # bounds memory; in evaluation mode the outputs do not depend on it
+TEST_SAMPLE = 500  # at most so many test samples for probes: they stay in memory
+
+# Their weight decay is no part of what they descend. The Adam family says so in its groups too.
+DECOUPLED = (torch.optim.AdamW, torch.optim.Adafactor, torch.optim.Muon)
 
 
 def train(
@@ -24,6 +29,7 @@ def train(
     batch_size: int,
     seed: int,
     probes: Mapping[str, Probe],
+    schedule: Callable[[int, int], float] = constant,
     test_every: int = 0,
     start: int = 0,
     save: Callable[[int], None] = lambda step: None,
@@ -33,11 +39,14 @@ def train(
     """Train from step `start` to `steps`; the outcome: finished, diverged, or interrupted.
 
     The record of a step describes the parameters before its update. Probes are called after it,
-    because they may look at both ends, and see the same batch and the same noise. `save(step)`
-    stores the state after that many updates: when it is `save_due(step)`, at the end, and before
-    training ends early because `stop()` says so.
+    because they may look at both ends, and see the same batch and the same noise. At every step the
+    optimizer's lr is multiplied by `schedule(step, steps)`; if that is ever other than 1, the
+    product is recorded as train/lr. `save(step)` stores the state after that many updates: when it
+    is `save_due(step)`, at the end, and before training ends early because `stop()` says so.
     """
     layers = layers_of(model)
+    test = data.test_sample(TEST_SAMPLE) if probes else None
+    scheduled = any(schedule(step, steps) != 1 for step in range(steps))
     model.train()
     for step in range(start, steps):
         loss = loss_of_step(model, data, step, batch_size, seed)
@@ -54,13 +63,14 @@ def train(
         record |= {"train/loss": value.detach(), **penalty(optimizer)}
         record |= accuracy("train", outputs, batch.targets)
         params = {name: p.clone() for name, p in trainable(model).items()} if due else {}
-        optimizer.step()
+        lr = take_step(optimizer, schedule(step, steps))
+        if scheduled:
+            record["train/lr"] = torch.tensor(lr, dtype=torch.float64)
 
         if due:
-            lr = optimizer.param_groups[0]["lr"]
             grads, new_params = gradients(model), trainable(model)
             next_loss = loss_of_step(model, data, step + 1, batch_size, seed)
-            update = Update(step, loss, params, grads, new_params, lr, layers, next_loss)
+            update = Update(step, loss, params, grads, new_params, lr, layers, next_loss, test)
             for name, probe in due.items():
                 record |= {f"{name}/{key}": value for key, value in probe(update).items()}
         if not recorder.log(step, record):
@@ -82,6 +92,20 @@ def loss_of_step(model: nn.Module, data: DataSet, step: int, batch_size: int, se
     """The loss that training descends at a step: its batch and its noise."""
     batch = data.batch(step, batch_size, seed)
     return Loss(model, data.criterion, batch, derive_seed(seed, step, NOISE))
+
+
+def take_step(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """One step of the optimizer at `factor` times its lr; that product, of the first group.
+
+    The lr itself stays what it was, so that it is the config's in every checkpoint.
+    """
+    lrs = [group["lr"] for group in optimizer.param_groups]
+    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+        group["lr"] = lr * factor
+    optimizer.step()
+    for group, lr in zip(optimizer.param_groups, lrs, strict=True):
+        group["lr"] = lr
+    return lrs[0] * factor
 
 
 @torch.no_grad()
@@ -110,12 +134,17 @@ def accuracy(split: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """weight_decay / 2 * ||theta||^2, what the optimizer descends besides; {} without it."""
+    """weight_decay / 2 * ||theta||^2, what the optimizer descends besides; {} without it.
+
+    Decoupled weight decay is no gradient of anything that is descended: {} for it too.
+    """
+    if isinstance(optimizer, DECOUPLED):
+        return {}
     penalties = [
         group["weight_decay"] / 2 * torch.linalg.vector_norm(parameter) ** 2
         for group in optimizer.param_groups
         for parameter in group["params"]
-        if group.get("weight_decay", 0.0) > 0
+        if group.get("weight_decay", 0.0) > 0 and not group.get("decoupled_weight_decay", False)
     ]
     return {"train/penalty": torch.stack(penalties).sum()} if penalties else {}
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from bnstudy.data import Batch
 from bnstudy.params import Params
 
+# The parts of a layer that, like gamma and beta, scale and move what the conv or linear maps.
+NORM_PARTS = ("norm", "bias_in", "scale_out")
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -34,9 +37,12 @@ class Loss:
     def __call__(self, params: Params) -> Tensor:
         """The loss at `params`, a scalar; differentiable where they require gradients."""
         with self._as_training_saw_it():
-            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            outputs = torch.func.functional_call(self.model, params | buffers, (self.batch.inputs,))
-            return self.criterion(outputs, self.batch.targets)
+            return self.criterion(self._forward(params), self.batch.targets)
+
+    def outputs(self, params: Params) -> Tensor:
+        """The model's outputs on the batch in the same forward pass."""
+        with self._as_training_saw_it():
+            return self._forward(params)
 
     def value_and_grad(
         self, params: Params, wrt: Iterable[str] | None = None
@@ -92,6 +98,10 @@ class Loss:
                 hook.remove()
         return outputs
 
+    def _forward(self, params: Params) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        return torch.func.functional_call(self.model, params | buffers, (self.batch.inputs,))
+
     @contextmanager
     def _as_training_saw_it(self) -> Iterator[None]:
         generators = default_generators(self.batch.inputs.device)
@@ -118,7 +128,7 @@ class Layer:
     """One conv or linear with its norm."""
 
     weights: tuple[str, ...]  # parameters of the conv or linear
-    norm: tuple[str, ...]  # parameters of the norm (gamma, beta); empty without one
+    norm: tuple[str, ...]  # of the norm (gamma, beta), and scalars beside it; empty without any
     output: str  # the module whose output the activation function sees
 
 
@@ -134,6 +144,7 @@ class Update:
     lr: float
     layers: dict[str, Layer]  # in forward order
     next_loss: Loss  # of the training step after this one: its batch and its noise
+    test: Batch | None = None  # samples of the test set, normalised; None where there is none
 
 
 class Probe(Protocol):
@@ -150,15 +161,34 @@ class Probe(Protocol):
 
 
 def layers_of(model: nn.Module) -> dict[str, Layer]:
-    """The layers of a model of `bnstudy.models`, by name, in the forward order it states."""
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    """The layers of a model of `bnstudy.models`, by name, in the forward order it states.
+
+    A network that was not written for this study states a dict instead: by name of the layer the
+    names of its conv or linear, of its norm (None without one), and of the module whose output the
+    activation function sees.
+    """
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    stated = cast("list[str] | dict[str, tuple[str, str | None, str]]", model.layers)
+    if isinstance(stated, dict):
+        return {name: _layer(trainable, *modules) for name, modules in stated.items()}
     layers: dict[str, Layer] = {}
-    for layer in cast("list[str]", model.layers):
-        own = [name for name in names if name.startswith(f"{layer}.")]
-        norm = [name for name in own if name.startswith(f"{layer}.norm.")]
+    for layer in stated:
+        own = _below(layer, trainable)
+        norm = [name for part in NORM_PARTS for name in _below(f"{layer}.{part}", own)]
         weights = [name for name in own if name not in norm]
-        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.norm")
+        parts = dict(model.get_submodule(layer).named_children())
+        output = "preactivation" if "preactivation" in parts else "norm"
+        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.{output}")
     return layers
+
+
+def _layer(trainable: list[str], weights: str, norm: str | None, output: str) -> Layer:
+    norms = _below(norm, trainable) if norm else []
+    return Layer(tuple(_below(weights, trainable)), tuple(norms), output)
+
+
+def _below(module: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{module}.")]
 
 
 def select_layers(layers: dict[str, Layer], wanted: Sequence[str] | None) -> dict[str, Layer]:

@@ -101,6 +101,7 @@ class Job:
     data: "DataSet"
     model: "torch.nn.Module"
     optimizer: "torch.optim.Optimizer"
+    schedule: Callable[[int, int], float]
     probes: dict[str, "Probe"]
     device: "torch.device"
 
@@ -174,7 +175,9 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     optimizer = instantiate(cfg.optimizer)(model.parameters())
-    return Job(directory, header, cfg, data, model, optimizer, probes, device)
+    schedule = instantiate(cfg.schedule)
+    schedule(0, cfg.steps)  # refuses options out of range
+    return Job(directory, header, cfg, data, model, optimizer, schedule, probes, device)
 
 
 def run(job: Job) -> str:
@@ -239,6 +242,7 @@ def train_recorded(job: Job, anew: bool) -> str:
             batch_size=cfg.batch_size,
             seed=cfg.seed,
             probes=job.probes,
+            schedule=job.schedule,
             test_every=cfg.test_every,
             start=step,
             save=lambda step: checkpoint.save(path, step, key, job.model, job.optimizer),
@@ -288,9 +292,11 @@ def check(cfg: DictConfig) -> None:
     if cfg.threads is not None:
         check_positive_int("threads", cfg.threads)
     check_number("optimizer.lr", cfg.optimizer.lr, smallest="more than 0")
-    for key in ("momentum", "weight_decay"):
+    for key in ("momentum", "weight_decay", "eps"):
         if key in cfg.optimizer:
             check_number(f"optimizer.{key}", cfg.optimizer[key], smallest="0 or more")
+    if "betas" in cfg.optimizer:
+        check_betas(cfg.optimizer.betas)
     check_number("wandb.patience", cfg.wandb.patience, smallest="more than 0")
     for key, allowed in (
         ("device", ("auto", "cpu", "cuda", "mps")),
@@ -316,6 +322,14 @@ def check_number(key: str, value: Any, smallest: str) -> None:
     positive = smallest == "more than 0"
     if not is_number or not math.isfinite(value) or value < 0 or (positive and value == 0):
         raise ValueError(f"{key}={value} must be a number, {smallest}.")
+
+
+def check_betas(betas: Any) -> None:
+    """ValueError unless these are the two constants of Adam's averages."""
+    # torch would name no key and, of one number, say that it cannot be unpacked.
+    two = OmegaConf.is_list(betas) and len(betas) == 2
+    if not two or not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas):
+        raise ValueError(f"optimizer.betas={betas} must be two numbers from 0 to less than 1.")
 
 
 def is_int(value: Any) -> bool:

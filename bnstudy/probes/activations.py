@@ -10,6 +10,8 @@ from bnstudy.update import Update, sample_units, select_layers
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
 PERCENTILES = (0.15, 0.50, 0.85)
+# Where tanh z is within 8 % of z, and the sigmoid 1/2 + tanh(z / 2) / 2 of its own tangent.
+LINEAR = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Activations:
         mean/<layer>, variance/<layer> [U]: the variance divides by the number of values.
         percentiles/<layer> [U, 3]: 15, 50, 85.
         zeros/<layer>: over all units, the fraction that a ReLU would make zero.
+        within/<layer> [2]: over all units, the fractions with |z| < 1/2 and |z| < 1, the linear
+            ranges of tanh and of the sigmoid.
 
     `layers` names the layers to measure, None means all.
     """
@@ -59,6 +63,7 @@ class Activations:
             "variance": sampled.var(1, correction=0),
             "percentiles": _percentiles(sampled),
             "zeros": (outputs <= 0).double().mean(),
+            "within": torch.stack([(outputs.abs() < limit).double().mean() for limit in LINEAR]),
         }
 
 
