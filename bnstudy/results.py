@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,17 @@ NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
 MEASURING = ("probes", "probe_every", "test_every")
 # How much a probe records; all its other options say what it measures.
 EXTENT_OF_PROBES = ("every", "layers", "random_direction")
-NETWORKS = {"vgg": "VGG", "resnet": "ResNet", "deep_linear": "deep linear network", "mlp": "MLP"}
+# In which the runs of every comparison may differ.
+ARMS = ("norm", "optimizer.lr", "seed")
+# A network has learned something if its test accuracy is this far above that of guessing.
+ABOVE_CHANCE = 0.05
+NETWORKS = {
+    "vgg": "VGG",
+    "resnet": "ResNet",
+    "plain": "plain network",
+    "deep_linear": "deep linear network",
+    "mlp": "MLP",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +110,15 @@ class Run:
     def seed(self) -> int:
         """The seed."""
         return self.config["seed"]
+
+    def option(self, path: str) -> Any:
+        """What was chosen or set: "init" gives "kaiming", "model.depth" 56; None if there is none.
+
+        A path is the name of a config group, whose option it gives, or of a key of the config.
+        """
+        if path in self.choices:
+            return self.choices[path]
+        return reduce(lambda found, key: (found or {}).get(key), path.split("."), self.config)
 
     @property
     def scale(self) -> str:
@@ -183,36 +202,53 @@ def _read_header(path: Path, lines: list[bytes]) -> dict[str, Any]:
     return header
 
 
-def settings(run: Run) -> str:
-    """What two runs must share to be compared: how they are trained, but for norm, lr and seed."""
-    ignored = (*NOT_SCIENCE, *MEASURING, "experiment", "seed", "norm")
-    config = {k: v for k, v in run.config.items() if k not in ignored}
-    config["optimizer"] = {k: v for k, v in config["optimizer"].items() if k != "lr"}
+def settings(run: Run, vary: Sequence[str] = ARMS) -> str:
+    """What two runs must share to be compared: how they are trained, but for what may vary.
+
+    `vary` are names of config groups and paths of keys.
+    """
+    config = json.loads(json.dumps(run.config))
+    for path in (*NOT_SCIENCE, *MEASURING, "experiment", *vary):
+        _drop(config, path)
     # Data that is made from the run's seed has that seed in its own config.
-    ignored = (*NOT_SCIENCE_OF_DATA, "seed")
-    config["data"] = {k: v for k, v in config.get("data", {}).items() if k not in ignored}
+    for key in (*NOT_SCIENCE_OF_DATA, "seed"):
+        _drop(config, f"data.{key}")
     return json.dumps([run.scale, config], sort_keys=True)
 
 
-def comparable(runs: Sequence[Run]) -> list[Run]:
+def _drop(config: dict[str, Any], path: str) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config.get(key, {})
+    config.pop(last, None)
+
+
+def comparable(runs: Sequence[Run], also: Sequence[str] = ()) -> list[Run]:
     """The largest set of runs that differ in nothing but norm, lr and seed; each training once.
+
+    `also` names what else is compared: config groups such as "init", keys such as "model.depth".
 
     A folder may hold more than the experiment's grid, say a run with another init; without this it
     would pass for one more seed. Two settings of one norm, say another momentum, count as well.
     The runs may be of several experiments: neither its name nor which probes it has, how often and
     on which layers, is a difference, but what a probe measures, say its step sizes, is one. Of runs
-    with the same norm, lr and seed the one that recorded most is kept: they are no two seeds.
+    that agree in all that varies the one that recorded most is kept: they are no two seeds.
     """
-    kept = _agreeing(runs, settings)
-    for norm in dict.fromkeys(run.norm for run in kept):
-        kept = _agreeing(kept, partial(_norm_options, norm=norm))
+    vary = (*ARMS, *also)
+    kept = _agreeing(runs, partial(settings, vary=vary))
+    for group in vary:
+        if any(group in run.choices for run in kept):
+            nested = [path for path in vary if path.startswith(f"{group}.")]
+            for option in dict.fromkeys(run.option(group) for run in kept):
+                options_of = partial(_options, group=group, option=option, but=nested)
+                kept = _agreeing(kept, options_of)
     for probe in dict.fromkeys(name for run in kept for name in run.config.get("probes", {})):
         kept = _agreeing(kept, partial(_probe_options, probe=probe))
-    fullest: dict[tuple[str, float, int], Run] = {}
+    fullest: dict[tuple[Any, ...], Run] = {}
     for run in kept:
-        same = run.norm, run.lr, run.seed
+        same = tuple(run.option(path) for path in vary)
         fullest[same] = max(fullest.get(same, run), run, key=_size)
-    return [run for run in kept if fullest[run.norm, run.lr, run.seed] is run]
+    return [run for run in kept if fullest[tuple(run.option(path) for path in vary)] is run]
 
 
 def _agreeing(runs: Sequence[Run], of: Callable[[Run], str | None]) -> list[Run]:
@@ -223,8 +259,13 @@ def _agreeing(runs: Sequence[Run], of: Callable[[Run], str | None]) -> list[Run]
     return [run for run, value in zip(runs, values, strict=True) if value in wanted]
 
 
-def _norm_options(run: Run, norm: str) -> str | None:
-    return json.dumps(run.config.get("norm"), sort_keys=True) if run.norm == norm else None
+def _options(run: Run, group: str, option: str, but: Sequence[str]) -> str | None:
+    if run.option(group) != option:
+        return None
+    config = json.loads(json.dumps({group: run.config.get(group)}))
+    for path in but:
+        _drop(config, path)
+    return json.dumps(config, sort_keys=True)
 
 
 def _probe_options(run: Run, probe: str) -> str | None:
@@ -284,6 +325,40 @@ def find_layer(run: Run, number: int, of: int, kind: str) -> int | None:
 def window(run: Run) -> int:
     """The steps of a running mean over noisy mini-batches: 1/150 of the run, an odd number."""
     return 2 * (run.config["steps"] // 300) + 1
+
+
+def chance(run: Run) -> float:
+    """The accuracy of guessing, a fraction: 1 / number of classes.
+
+    Where the record does not say how many classes there are, the test accuracy before the first
+    step. KeyError if there is neither.
+    """
+    classes = run.header["data"].get("classes")
+    return 1 / classes if classes else float(run["test/accuracy"][1][0])
+
+
+def final_accuracy(run: Run) -> float:
+    """The last test accuracy, a fraction; that of guessing if the run diverged."""
+    return chance(run) if run.outcome == "diverged" else float(run["test/accuracy"][1][-1])
+
+
+def stuck(run: Run) -> bool:
+    """Whether a run finished without learning: not 5 points of test accuracy above chance."""
+    return run.outcome == "finished" and final_accuracy(run) < chance(run) + ABOVE_CHANCE - 1e-9
+
+
+def trains(run: Run) -> bool:
+    """Whether a run finished at least 5 points of test accuracy above chance."""
+    return run.outcome == "finished" and not stuck(run)
+
+
+def steps_to(run: Run, level: float) -> float:
+    """Steps until the running mean of the training accuracy reaches a level, infinite if never."""
+    steps, accuracies = run["train/accuracy"]
+    width = min(window(run), len(steps))
+    means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
+    reached = np.flatnonzero(means >= level - 1e-9)
+    return float(steps[reached[0] + width // 2] + 1) if len(reached) else np.inf
 
 
 def edges(run: Run, key: str) -> tuple[Steps, Values, Values]:
