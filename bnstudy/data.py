@@ -113,7 +113,12 @@ class DataSet:
         """What the record of a run says of its data."""
         test_samples = len(self.test.targets) if self.test else 0
         samples = {"train_samples": len(self.train.targets), "test_samples": test_samples}
-        return {"name": self.name, **samples, "digest": self.digest}
+        return {
+            "name": self.name,
+            "classes": len(self.classes),
+            **samples,
+            "digest": self.digest,
+        }
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set on another device."""

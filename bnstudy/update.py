@@ -53,6 +53,8 @@ class Loss:
         """
         leaves, wrt = _leaves(params, wrt)
         value = self(leaves)
+        if not value.requires_grad:  # none of these tensors is used: a norm that a model ignores
+            return value, {name: torch.zeros_like(params[name]) for name in wrt}
         grads = torch.autograd.grad(
             value, [leaves[name] for name in wrt], allow_unused=True, materialize_grads=True
         )

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,20 @@ def test_test_batches_are_normalised_in_order_and_never_augmented() -> None:
     assert torch.equal(inputs, plain.batch(0, 20, seed=0).inputs)
     assert torch.equal(torch.cat([batch.targets for batch in batches]), plain.train.targets)
     assert list(data.deep_linear().test_batches(8)) == []
+
+
+def test_a_test_sample_is_spread_evenly_and_normalised_as_test_batches_are() -> None:
+    dataset = colours(20, augment=True)
+    by_class = replace(dataset, test=Batch(dataset.train.inputs, torch.arange(20) // 10))
+    (everything,) = by_class.test_batches(20)
+    sample = by_class.test_sample(6)
+    assert sample is not None
+    assert torch.equal(sample.inputs, everything.inputs[[0, 3, 6, 10, 13, 16]])
+    assert sample.targets.tolist() == [0, 0, 0, 1, 1, 1]
+    whole = by_class.test_sample(500)
+    assert whole is not None and torch.equal(whole.inputs, everything.inputs)
+    assert torch.equal(whole.targets, everything.targets)
+    assert data.deep_linear().test_sample(6) is None
 
 
 # Augmentation

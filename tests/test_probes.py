@@ -1,12 +1,13 @@
 """Probes: what each measures, by hand; that none of them disturbs training, for every norm."""
 
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import config, options, run, small_config
+from conftest import build, config, options, run, small_config
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -16,11 +17,14 @@ from bnstudy.norms import BatchNorm, NoisyBatchNorm
 from bnstudy.params import Params
 from bnstudy.probes.activations import Activations
 from bnstudy.probes.consecutive_gradients import ConsecutiveGradients
+from bnstudy.probes.covariate_shift import CovariateShift
+from bnstudy.probes.gradients import Gradients
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
+from bnstudy.probes.scale_and_shift import ScaleAndShift
 from bnstudy.train import gradients, trainable
-from bnstudy.update import Loss, Update, layers_of
+from bnstudy.update import Layer, Loss, Update, layers_of
 
 EVERY_STEP = "probe_every=1"
 
@@ -106,6 +110,27 @@ def test_the_update_shows_what_training_saw(norm, tmp_path):
     for line in steps:
         assert line["spy/loss"] == line["train/loss"]
         assert line["spy/same_grads"] and line["spy/moved"]
+
+
+def test_the_update_has_one_test_sample_for_all_steps(tmp_path):
+    @dataclass(frozen=True)
+    class Spy:
+        every: int = 1
+        seen: list[Batch | None] = field(default_factory=list)
+
+        def __call__(self, update: Update) -> dict[str, Tensor]:
+            self.seen.append(update.test)
+            return {}
+
+    for model in ("vgg", "deep_linear"):
+        spy, cfg = Spy(), small_config(model, "batch")
+        run(cfg, tmp_path / model, {"spy": spy})
+        expected = instantiate(cfg.data).test_sample(500)
+        assert len(spy.seen) == 3 and len({id(sample) for sample in spy.seen}) == 1
+        for sample in spy.seen:
+            assert (sample is None) == (expected is None) == (model == "deep_linear")
+            assert expected is None or torch.equal(sample.inputs, expected.inputs)
+            assert expected is None or torch.equal(sample.targets, expected.targets)
 
 
 # Landscape
@@ -249,6 +274,8 @@ def test_activations_of_known_outputs():
     nearest = np.percentile(sampled, [15, 50, 85], axis=0, method="nearest").T
     np.testing.assert_allclose(measured["percentiles/layer1"], nearest)
     np.testing.assert_allclose(measured["zeros/layer1"], (outputs <= 0).mean())
+    within = [(np.abs(outputs) < 0.5).mean(), (np.abs(outputs) < 1).mean()]
+    np.testing.assert_allclose(measured["within/layer1"], within)
 
 
 def test_activations_are_per_channel_over_batch_and_positions_and_after_the_norm():
@@ -374,3 +401,265 @@ def test_on_one_batch_consecutive_gradients_are_the_landscapes_at_one_step():
     expected = (grads[name] - update.grads[name]).norm()
     torch.testing.assert_close(measured["change/layer2"], expected)
     assert measured.keys() == {"change", "change/layer2"}
+
+
+# Gradients
+
+
+def test_gradients_of_two_linear_layers_in_closed_form():
+    """dL/dW2 = (W2 W1 x - y) (W1 x)^T and dL/dW1 = W2^T (W2 W1 x - y) x^T, without weight decay."""
+    update = linear_update(nn.Identity, weight_decay=0.1)
+    inputs, targets = update.loss.batch.inputs, update.loss.batch.targets
+    first, second = (update.params[f"layer{i}.linear.weight"] for i in (1, 2))
+    hidden = inputs @ first.T
+    error = hidden @ second.T - targets
+    expected = {"norm/layer1": (second.T @ error.T @ inputs).norm()}
+    expected["norm/layer2"] = (error.T @ hidden).norm()
+    expected["norm"] = (expected["norm/layer1"] ** 2 + expected["norm/layer2"] ** 2).sqrt()
+    measured = Gradients()(update)
+    assert measured.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(measured[key], value)
+
+
+def test_a_layer_has_the_gradient_of_its_bias_and_not_of_gamma_and_beta():
+    layer = nn.Sequential()
+    layer.add_module("linear", nn.Linear(3, 4))
+    layer.add_module("norm", BatchNorm(4))
+    model = nn.Sequential()
+    model.add_module("layer1", layer)
+    model.layers = ["layer1"]
+    batch = Batch(torch.randn(9, 3), torch.randn(9, 4))
+    update = update_of(model, nn.functional.mse_loss, batch, lr=0.1)
+    grads = {name: torch.full_like(grad, 2.0) for name, grad in update.grads.items()}
+    measured = Gradients(layers=["layer1"])(replace(update, grads=grads))
+    assert measured["norm/layer1"] == 2 * (12 + 4) ** 0.5
+    torch.testing.assert_close(measured["norm"], torch.tensor(2 * (12 + 4 + 8) ** 0.5))
+    with pytest.raises(ValueError, match="'layer2' is not in the model"):
+        Gradients(layers=["layer2"])(update)
+
+
+# Gamma and beta
+
+
+def test_scale_and_shift_set_by_hand():
+    """Before the step, and none of the weights; a layer without a norm has no record."""
+    torch.manual_seed(6)
+    model = DeepLinear((11,), 11, BatchNorm, depth=3)
+    model.get_submodule("layer2").norm = nn.Identity()
+    gamma, beta = torch.randn(2, 2, 11)
+    for i, layer in enumerate(("layer1", "layer3")):
+        norm = model.get_submodule(f"{layer}.norm")
+        with torch.no_grad():
+            norm.weight.copy_(gamma[i])
+            norm.bias.copy_(beta[i])
+    update = update_of(model, nn.functional.mse_loss, Batch(*torch.randn(2, 9, 11)), lr=1.0)
+    assert not torch.equal(update.new_params["layer1.norm.weight"], gamma[0])
+    measured = ScaleAndShift(units=3)(update)
+    assert measured.pop("layers") == 2
+    for i, layer in enumerate(("layer1", "layer3")):
+        for key, values in (("gamma", gamma[i]), ("beta", beta[i])):
+            assert torch.equal(measured.pop(f"{key}/{layer}"), values[[0, 3, 7]])
+            nearest = np.percentile(values.numpy(), [15, 50, 85], method="nearest")
+            assert measured.pop(f"{key}_percentiles/{layer}").tolist() == nearest.tolist()
+    assert not measured
+    assert ScaleAndShift(layers=["layer2"])(update) == {"layers": 0}
+
+
+def test_scale_and_shift_ignore_what_else_a_layer_scales_and_shifts_by():
+    """Nothing without gamma and beta; of a norm that scales alone, gamma alone."""
+
+    class Scale(nn.Module):
+        def __init__(self, num_features: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(num_features))
+            self.power = nn.Parameter(torch.ones(num_features))
+
+        def forward(self, input: Tensor) -> Tensor:
+            return self.weight * input**self.power
+
+    without = lambda features: BatchNorm(features, affine=False)  # noqa: E731
+    assert ScaleAndShift()(linear_update(without)) == {"layers": 0}
+    measured = ScaleAndShift(layers=["layer1"])(linear_update(Scale))
+    assert measured.keys() == {"layers", "gamma/layer1", "gamma_percentiles/layer1"}
+    assert measured["gamma/layer1"].tolist() == [1, 1, 1]
+
+
+def test_scale_and_shift_refuse_to_record_nothing():
+    with pytest.raises(ValueError, match="probes.scale_and_shift.units=0 must be at least 1"):
+        ScaleAndShift(units=0)
+
+
+# Covariate shift
+
+
+def classifier_update(norm: Any, test: Batch | None = None) -> Update:
+    """A linear network of three layers on two classes in float64, and 30 test samples."""
+    torch.manual_seed(7)
+    model = DeepLinear((4,), 4, norm, depth=3).double()
+    inputs, classes = torch.randn(80, 4, dtype=torch.float64), torch.randint(2, (80,))
+    update = update_of(model, nn.functional.cross_entropy, Batch(inputs[:50], classes[:50]), lr=0.5)
+    return replace(update, test=test or Batch(1.5 * inputs[50:] + 0.3, classes[50:]))
+
+
+def outcome(update: Update, inputs: Tensor, first: int, training: bool) -> dict[str, Tensor]:
+    """Loss and accuracy of the layers from `first` on, with the parameters before the step."""
+    model = deepcopy(update.loss.model)
+    model.load_state_dict(update.params, strict=False)
+    outputs = inputs
+    for name in model.train(training).layers[first:]:
+        outputs = model.get_submodule(name)(outputs).detach()
+    targets = update.test.targets
+    accuracy = (outputs.argmax(1) == targets).float().mean()
+    return {"loss": nn.functional.cross_entropy(outputs, targets), "accuracy": accuracy}
+
+
+@pytest.mark.parametrize("norm", [nn.Identity, BatchNorm, NoisyBatchNorm])
+def test_at_size_0_nothing_is_moved(norm):
+    update = classifier_update(norm)
+    measured = CovariateShift(sizes=[1, 0])(update)
+    assert measured["size"].tolist() == [1, 0]
+    for kind, training in (("running", False), ("batch", True)):
+        torch.manual_seed(update.loss.seed)
+        for key, value in outcome(update, update.test.inputs, 0, training).items():
+            for layer in ("layer1", "layer2"):
+                torch.testing.assert_close(measured[f"{kind}_{key}/{layer}"][1], value)
+    assert measured["running_loss/layer1"][0] != measured["running_loss/layer1"][1]
+
+
+def test_the_inputs_of_a_layer_move_by_standard_deviations_of_their_own():
+    """Without a norm in closed form, and the same with either statistics."""
+    update = classifier_update(nn.Identity)
+    first = update.params["layer1.linear.weight"]
+    inputs = {"layer1": update.test.inputs, "layer2": update.test.inputs @ first.T}
+    probe = CovariateShift(layers=["layer1", "layer2"], sizes=(0, 0.25, 2))
+    measured = probe(update)
+    for i, (layer, before) in enumerate(inputs.items()):
+        std = (before - before.mean(0)).square().mean(0).sqrt()
+        for k, size in enumerate(probe.sizes):
+            for key, value in outcome(update, before + size * std, i, training=True).items():
+                for kind in ("running", "batch"):
+                    torch.testing.assert_close(measured[f"{kind}_{key}/{layer}"][k], value)
+    kinds = [f"{kind}_{key}" for kind in ("running", "batch") for key in ("loss", "accuracy")]
+    assert measured.keys() == {"size", *(f"{kind}/{layer}" for kind in kinds for layer in inputs)}
+    assert len(set(measured["running_accuracy/layer1"].tolist())) > 1
+
+
+def test_statistics_of_the_moved_samples_undo_what_running_ones_do_not():
+    """W (x + c) = W x + W c: a norm over the batch right after it removes W c, and scales alike."""
+    measured = CovariateShift(layers=["layer1", "layer3"])(classifier_update(BatchNorm))
+    for layer in ("layer1", "layer3"):
+        for key in ("loss", "accuracy"):
+            values = measured[f"batch_{key}/{layer}"]
+            torch.testing.assert_close(values, values[:1].expand(5))
+        assert (measured[f"running_loss/{layer}"].diff().abs() > 1e-3).all()
+
+
+def test_a_channel_of_images_moves_as_one():
+    torch.manual_seed(8)
+    model = nn.Sequential()
+    for i, conv in enumerate((nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 5))):
+        layer = nn.Sequential()
+        layer.add_module("conv", conv)
+        layer.add_module("norm", nn.Identity())
+        model.add_module(f"layer{i + 1}", layer)
+    model.layers = ["layer1", "layer2"]
+    images = torch.randn(6, 2, 5, 5) * torch.tensor([1.0, 3.0])[:, None, None]
+    mean_square = lambda outputs, targets: (outputs - targets).square().mean()  # noqa: E731
+    batch = Batch(images, torch.zeros(6, 2, 1, 1))
+    update = replace(update_of(model, mean_square, batch, lr=0.1), test=batch)
+    measured = CovariateShift(layers=["layer1"], sizes=(0, -0.5))(update)
+    moved = images - 0.5 * images.std((0, 2, 3), correction=0)[:, None, None]
+    expected = replace(update.loss, batch=Batch(moved, batch.targets))(update.params)
+    torch.testing.assert_close(measured["batch_loss/layer1"][1], expected)
+    assert measured.keys() == {"size", "running_loss/layer1", "batch_loss/layer1"}
+
+
+def test_as_many_samples_as_asked_for_spread_over_those_there_are():
+    update = classifier_update(BatchNorm)
+    some = replace(update, test=update.test.spread(7))
+    assert (
+        update.test.spread(7).targets.tolist()
+        == update.test.targets[[0, 4, 8, 12, 17, 21, 25]].tolist()
+    )
+    for key, value in CovariateShift(samples=7)(update).items():
+        assert torch.equal(value, CovariateShift(samples=500)(some)[key])
+        assert key == "size" or not torch.equal(value, CovariateShift(samples=500)(update)[key])
+
+
+@pytest.mark.parametrize(
+    ("depth", "numbers"), [(1, [1]), (2, [1, 2]), (3, [1, 2]), (4, [1, 3]), (14, [1, 8, 13])]
+)
+def test_layers_to_move_are_the_first_a_middle_one_and_the_last_before_the_outputs(depth, numbers):
+    torch.manual_seed(9)
+    model = DeepLinear((2,), 2, nn.Identity, depth=depth)
+    batch = Batch(*torch.randn(2, 5, 2))
+    update = replace(update_of(model, nn.functional.mse_loss, batch, lr=0.1), test=batch)
+    measured = CovariateShift()(update)
+    kinds = ("running_loss", "batch_loss")
+    assert [*measured] == ["size", *(f"{kind}/layer{n}" for n in numbers for kind in kinds)]
+
+
+def test_without_a_test_set_there_is_no_covariate_shift():
+    assert CovariateShift()(linear_update(BatchNorm)) == {}
+
+
+def test_nothing_stays_hooked_where_the_network_fails():
+    update = classifier_update(BatchNorm, test=Batch(torch.randn(5, 3), torch.zeros(5).long()))
+    with pytest.raises(RuntimeError):
+        CovariateShift()(update)
+    assert not any(module._forward_pre_hooks for module in update.loss.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [
+        *((model, "batch") for model in options("model") if model != "deep_linear"),
+        ("vgg", "weight"),
+    ],
+)
+def test_the_inputs_of_any_layer_of_any_model_can_be_moved(model, norm):
+    """Of a layer whose norm acts on its weights, too; shortcuts stay."""
+    data, network, _ = build(small_config(model, norm))
+    network.double()
+    sample = data.test_sample(10)
+    batch = Batch(sample.inputs.double(), sample.targets)
+    update = replace(update_of(network, data.criterion, batch, lr=0.1), test=batch)
+    probe = CovariateShift(layers=network.layers, sizes=(0, 1))
+    losses = {key: value for key, value in probe(update).items() if "running_loss" in key}
+    assert len(losses) == len(network.layers)
+    plain = replace(update.loss, batch=batch, statistics="running")(update.params)
+    for value in losses.values():
+        torch.testing.assert_close(value[0], plain)
+        assert value[0] != value[1]
+
+
+def test_layers_that_a_model_of_ones_own_names_as_it_likes():
+    torch.manual_seed(10)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))
+    batch = Batch(*torch.randn(2, 5, 3))
+    update = replace(update_of(model, nn.functional.mse_loss, batch, lr=0.1), test=batch)
+    layers = {
+        "below": Layer(("0.weight", "0.bias"), (), "0"),
+        "above": Layer(("2.weight",), (), "2"),
+    }
+    measured = CovariateShift(sizes=(0, 1))(replace(update, layers=layers))
+    assert measured["batch_loss/below"][1] != measured["batch_loss/above"][1]
+    assert measured["batch_loss/below"][0] == measured["batch_loss/above"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"sizes": [0.5, 1]},
+            r"covariate_shift.sizes=\[0.5, 1\] must be finite numbers with 0 among",
+        ),
+        ({"sizes": []}, r"covariate_shift.sizes=\[\] must be finite numbers with 0 among"),
+        ({"sizes": [0, float("inf")]}, r"covariate_shift.sizes=\[0, inf\] must be finite"),
+        ({"samples": 0}, "probes.covariate_shift.samples=0 must be at least 1"),
+    ],
+)
+def test_covariate_shift_refuses_what_measures_nothing(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        CovariateShift(**options)
