@@ -7,6 +7,7 @@ et al. 2017, section 2.2. Each raises ValueError for an option out of range.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 
 def constant(step: int, steps: int, warmup: int = 0) -> float:
@@ -57,7 +58,7 @@ def _warmup(step: int, steps: int, warmup: int) -> float:
 
 def _check_milestones(milestones: Sequence[float]) -> None:
     # From YAML anything may come, a single number or text too.
-    some = list(milestones) if isinstance(milestones, Sequence) else [None]
+    some: list[Any] = list(milestones) if isinstance(milestones, Sequence) else [None]
     inside = all(_is_number(milestone) and 0 < milestone < 1 for milestone in some)
     if not inside or some != sorted(set(some)):
         raise ValueError(

@@ -450,7 +450,7 @@ def describe_device(device: "torch.device") -> str:
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence; Hydra's own messages run over several lines."""
     if isinstance(error, InstantiationException) and error.__cause__:
-        return str(error.__cause__)  # what the constructor raised
+        return " ".join(str(error.__cause__).splitlines())  # what the constructor raised
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         if group == "hydra/launcher" and option in PLUGINS:

@@ -34,6 +34,13 @@ SMALL = {
     "plain": ["model.depth=8", "model.width=0.25", "data.held_out=100", "batch_size=16"],
     "resnet18": ["model.width=0.0625", "data.held_out=100", "batch_size=16"],
     "mlp": ["model.hidden=[20,20]", "data.held_out=100", "batch_size=16"],
+    "torchvision": [
+        "model.network._target_=torchvision.models.ShuffleNetV2",
+        "+model.network.stages_repeats=[1,1,1]",
+        "+model.network.stages_out_channels=[4,8,16,32,32]",
+        "data.held_out=100",
+        "batch_size=16",
+    ],
     "deep_linear": ["data=deep_linear", "data.samples=20", "model.depth=4", "batch_size=20"],
 }
 

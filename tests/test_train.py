@@ -10,13 +10,14 @@ import pytest
 import torch
 from conftest import ROOT, build, lines, options, run, small_config
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor
 
 from bnstudy import checkpoint
 from bnstudy.data import Batch
 from bnstudy.params import add_scaled
 from bnstudy.recorder import Recorder, count_steps
-from bnstudy.train import evaluate, penalty, train
+from bnstudy.train import evaluate, penalty, take_step, train
 from bnstudy.update import Update
 
 CPU = torch.device("cpu")
@@ -139,6 +140,19 @@ def test_penalty_is_what_weight_decay_descends():
     torch.testing.assert_close(gradient, 0.01 * torch.tensor([3.0, 4.0]))
 
 
+def test_decoupled_weight_decay_is_no_penalty():
+    parameters = [torch.nn.Parameter(torch.ones(2, 2))]
+    decay = {"lr": 0.1, "weight_decay": 0.01}
+    coupled = [torch.optim.Adam(parameters, **decay), torch.optim.NAdam(parameters, **decay)]
+    assert [penalty(optimizer)["train/penalty"].item() for optimizer in coupled] == [
+        pytest.approx(0.01 / 2 * 4)
+    ] * 2
+    for decoupled in (torch.optim.AdamW, torch.optim.Adafactor, torch.optim.Muon):
+        assert penalty(decoupled(parameters, **decay)) == {}
+    nadamw = torch.optim.NAdam(parameters, decoupled_weight_decay=True, **decay)
+    assert penalty(nadamw) == {}
+
+
 def test_the_penalty_is_recorded_beside_the_loss(tmp_path):
     cfg = small_config("vgg", "batch", "optimizer.weight_decay=0.01")
     *_, record = run(cfg, tmp_path, {})
@@ -161,51 +175,87 @@ class Killed(Exception):
     pass
 
 
+def attempt(cfg: DictConfig, directory: Path, killed_at: int | None = None) -> None:
+    """Seven steps, from the checkpoint of an earlier attempt if there is one."""
+    data, network, optimizer = build(cfg)
+    path = directory / "checkpoint.pt"
+    recorded = count_steps(directory / "run.jsonl")
+    start = checkpoint.load(path, "a", network, optimizer, CPU, recorded)
+
+    def kill(update: Update) -> dict[str, Tensor]:
+        if update.step == killed_at:
+            raise Killed
+        return {}
+
+    probes = {"a": Call(kill)} if killed_at is not None else {}
+    probes |= instantiate(cfg.probes, _convert_="all")
+    recorder = Recorder(directory, {"fingerprint": "a", "config": {}}, start)
+    try:
+        outcome = train(
+            network,
+            data,
+            optimizer,
+            recorder,
+            steps=7,
+            batch_size=cfg.batch_size,
+            seed=0,
+            probes=probes,
+            schedule=instantiate(cfg.schedule),
+            test_every=3,
+            start=start,
+            save=lambda step: checkpoint.save(path, step, "a", network, optimizer),
+            save_due=lambda step: step % 2 == 0,
+        )
+        recorder.end(outcome)
+    finally:
+        recorder.close()
+
+
+def compare_killed_with_whole(cfg: DictConfig, directory: Path, killed_at: int) -> None:
+    attempt(cfg, directory / "whole")
+    with pytest.raises(Killed):
+        attempt(cfg, directory / "killed", killed_at)
+    attempt(cfg, directory / "killed")
+    assert lines(directory / "killed") == lines(directory / "whole")
+
+
 @pytest.mark.parametrize("model", options("model"))
 @pytest.mark.parametrize("killed_at", [0, 3, 4, 6])
 def test_killed_and_resumed_is_the_uninterrupted_record(model, killed_at, tmp_path):
     cfg = small_config(model, "batch", "optimizer.momentum=0.9", "probe_every=2")
+    compare_killed_with_whole(cfg, tmp_path, killed_at)
 
-    def attempt(directory: Path, die: bool) -> None:
-        data, network, optimizer = build(cfg)
-        path = directory / "checkpoint.pt"
-        recorded = count_steps(directory / "run.jsonl")
-        start = checkpoint.load(path, "a", network, optimizer, CPU, recorded)
-        probes = instantiate(cfg.probes, _convert_="all")
-        if die:
 
-            def kill(update: Update) -> dict[str, Tensor]:
-                if update.step == killed_at:
-                    raise Killed
-                return {}
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+def test_killed_and_resumed_in_a_schedule_with_every_optimizer(optimizer, tmp_path):
+    words = [f"optimizer={optimizer}", "schedule=cosine", "schedule.warmup=3", "probe_every=2"]
+    cfg = small_config("vgg", "batch", *words, "optimizer.lr=0.01", "probes=[landscape]")
+    compare_killed_with_whole(cfg, tmp_path, killed_at=5)
 
-            probes = {"a": Call(kill)} | probes
-        header = {"fingerprint": "a", "config": {}}
-        recorder = Recorder(directory, header, start)
-        try:
-            outcome = train(
-                network,
-                data,
-                optimizer,
-                recorder,
-                steps=7,
-                batch_size=cfg.batch_size,
-                seed=0,
-                probes=probes,
-                test_every=3,
-                start=start,
-                save=lambda step: checkpoint.save(path, step, "a", network, optimizer),
-                save_due=lambda step: step % 2 == 0,
-            )
-            recorder.end(outcome)
-        finally:
-            recorder.close()
 
-    attempt(tmp_path / "whole", die=False)
-    with pytest.raises(Killed):
-        attempt(tmp_path / "killed", die=True)
-    attempt(tmp_path / "killed", die=False)
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+def test_the_lr_of_a_step_is_the_schedules(tmp_path):
+    def look(update: Update) -> dict[str, Tensor]:
+        moved = add_scaled(update.params, update.grads, -update.lr)
+        gap = [(moved[name] - update.new_params[name]).abs().max() for name in moved]
+        return {"lr": torch.tensor(update.lr), "gap": torch.stack(gap).max()}
+
+    cfg = small_config("vgg", "batch", "schedule=step", "schedule.warmup=2")
+    _, optimizer, record = run(cfg, tmp_path, {"look": Call(look)}, steps=8)
+    steps = [line for line in record if "train/lr" in line]
+    expected = [0.05, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert [line["train/lr"] for line in steps] == pytest.approx(expected)
+    assert [line["look/lr"] for line in steps] == pytest.approx(expected)
+    assert all(line["look/gap"] < 1e-6 for line in steps)
+    assert optimizer.param_groups[0]["lr"] == 0.1  # what a checkpoint holds is the config's
+
+
+def test_every_group_of_parameters_follows_the_schedule():
+    slow, fast = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    slow.grad, fast.grad = torch.ones(1), torch.ones(1)
+    optimizer = torch.optim.SGD([{"params": [slow], "lr": 0.1}, {"params": [fast], "lr": 0.2}])
+    assert take_step(optimizer, 0.5) == 0.05
+    assert (slow.item(), fast.item()) == pytest.approx((0.95, 0.9))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
 
 
 GOLDEN = ROOT / "tests" / "golden.json"
