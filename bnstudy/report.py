@@ -139,12 +139,17 @@ def counts(results: Sequence[Result]) -> dict[str, int]:
 
 
 def answer(results: Sequence[Result]) -> list[str]:
-    """What came out: a sentence on the claims of the paper and one on those of this study."""
+    """What came out: a sentence on the claims of the paper, of this study, and of others."""
     own = [result for result in results if result.claim.topic == claims.ADDED]
-    papers = [result for result in results if result.claim.topic != claims.ADDED]
+    others = [result for result in results if result.claim.topic in claims.OTHERS]
+    papers = [result for result in results if result not in own + others]
     failed = [result for result in papers if result.verdict == claims.NOT_REPRODUCED]
     unmet = sum(result.claim.rule.paper_meets_it is False for result in failed)
-    sentences = [tally(papers, "the paper makes"), tally(own, "this study adds")]
+    sentences = [
+        tally(papers, "the paper makes"),
+        tally(own, "this study adds"),
+        tally(others, "others make of BatchNorm"),
+    ]
     if unmet:
         fail = "fails" if unmet == 1 else "fail"
         sentences[0] += f" Of those not reproduced {unmet} {fail} by the paper's own numbers too."

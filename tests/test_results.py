@@ -284,3 +284,29 @@ def test_the_made_up_runs_are_strict_json(tmp_path: Path) -> None:
     for path in tmp_path.glob("*/*/run.jsonl"):
         for line in path.read_text().splitlines():
             json.loads(line, parse_constant=refuse)
+
+
+# How far a run got
+
+
+def test_a_run_trains_or_is_stuck_or_diverged(tmp_path: Path) -> None:
+    def of(name: str, last: float, outcome: str = "finished", classes: int | None = 10) -> Run:
+        header = HEADER | {"data": {"name": "x"} | ({"classes": classes} if classes else {})}
+        lines = [{"step": 0, "test/accuracy": 0.15}, {"step": 9, "test/accuracy": last}]
+        return results.load_run(
+            made_up.write_record(tmp_path / name, header, list(lines), outcome=outcome)
+        )
+
+    good, bad = of("good", 0.15), of("bad", 0.149)
+    assert (results.chance(good), results.final_accuracy(good)) == (0.1, 0.15)
+    assert results.trains(good) and not results.stuck(good)
+    assert results.stuck(bad) and not results.trains(bad)
+    diverged = of("diverged", 0.9, "diverged")
+    assert results.final_accuracy(diverged) == 0.1
+    assert not results.trains(diverged) and not results.stuck(diverged)
+    interrupted = of("interrupted", 0.1, "interrupted")
+    assert not results.trains(interrupted) and not results.stuck(interrupted)
+    # Without the number of classes chance is what the untrained network has.
+    unknown = of("unknown", 0.19, classes=None)
+    assert results.chance(unknown) == 0.15
+    assert results.stuck(unknown)

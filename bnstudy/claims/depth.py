@@ -1,0 +1,249 @@
+"""What is said of depth: BatchNorm makes deep networks trainable, and shortcuts do the rest."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bnstudy.claims.judging import Arm, Claim
+from bnstudy.claims.reductions import LEVELS, at_first_step, best, ratio, training_accuracy
+from bnstudy.claims.rules import Range, Rule, at_least, at_most, more_than
+from bnstudy.results import Run, steps_to
+
+LOWER_LEVELS = (*LEVELS, 0.35, 0.2)  # these runs are short
+
+
+def depths(*blocks: Sequence[Run]) -> list[int]:
+    """The depths that every block has, the shallowest first."""
+    return sorted(set.intersection(*({run.option("model.depth") for run in b} for b in blocks)))
+
+
+def of_depth(runs: Sequence[Run], depth: int) -> list[Run]:
+    """The runs of one depth."""
+    return [run for run in runs if run.option("model.depth") == depth]
+
+
+def trained(runs: Sequence[Run], depth: int) -> float:
+    """Percent of the training set over the last tenth, with the better learning rate."""
+    return best(of_depth(runs, depth), lambda run: training_accuracy(run, share=0.1))
+
+
+def deepest_difference(under: Sequence[Run], over: Sequence[Run]) -> float:
+    """Points that the second is ahead at the largest depth that both have."""
+    shared = depths(under, over)
+    return trained(over, shared[-1]) - trained(under, shared[-1]) if shared else math.nan
+
+
+def degradation(runs: Sequence[Run]) -> float:
+    """Points that the shallowest network is ahead of the deepest; NaN where there is one depth."""
+    found = depths(runs)
+    return trained(runs, found[0]) - trained(runs, found[-1]) if len(found) > 1 else math.nan
+
+
+def times_faster_at_all_depths(standard: Sequence[Run], batch: Sequence[Run]) -> float:
+    """The steps that the standard network needs over BatchNorm's, geometric mean over depths.
+
+    At every depth to the highest of LOWER_LEVELS that both reach, each with its faster learning
+    rate; who never reaches the lowest counts with the whole run. Depths at which neither does are
+    left out.
+    """
+    logs = []
+    for depth in depths(standard, batch):
+        arms = [of_depth(runs, depth) for runs in (standard, batch)]
+        levels = (level for level in LOWER_LEVELS if max(fastest(a, level) for a in arms) < np.inf)
+        level = next(levels, LOWER_LEVELS[-1])
+        steps = [fastest(arm, level) for arm in arms]
+        if min(steps) < math.inf:
+            most = arms[0][0].config["steps"]
+            logs.append(math.log(min(steps[0], most) / min(steps[1], most)))
+    return math.exp(np.mean(logs)) if logs else math.nan
+
+
+def fastest(runs: Sequence[Run], level: float) -> float:
+    """The fewest steps to a level."""
+    return min(steps_to(run, level) for run in runs)
+
+
+def first_to_last_gradient(runs: Sequence[Run]) -> float:
+    """||g|| of the first layer over that of the last hidden one at step 0, in the deepest network.
+
+    The learning rate plays no part in it yet.
+    """
+    run = of_depth(runs, depths(runs)[-1])[0]
+    first, last = (at_first_step(run[f"gradients/norm/{run.layers[i]}"]) for i in (0, -2))
+    return ratio(first, last)
+
+
+def block(
+    name: str, experiment: str, model: str, norm: str = "none", init: str | None = "kaiming"
+) -> Arm:
+    """The runs of one network at all depths and learning rates."""
+    return Arm(name, experiment, norm, None, (("model", model), ("init", init)))
+
+
+ALSO = ("model", "model.depth", "init")
+# Before a norm a bias does nothing; remedies need it.
+ALSO_BIAS = (*ALSO, "model.bias")
+NETWORKS = {
+    network: (
+        block(f"the standard {network}", experiment, model),
+        block(f"the {network} with BatchNorm", experiment, model, "batch"),
+    )
+    for network, model, experiment in (
+        ("VGG", "vgg", "depth_vgg"),
+        ("ResNet", "resnet", "depth_resnet"),
+        ("plain network", "plain", "depth_resnet"),
+    )
+}
+PLAIN, PLAIN_BATCH = NETWORKS["plain network"]
+RESNET_BATCH = NETWORKS["ResNet"][1]
+SKIPINIT = block("the ResNet with SkipInit", "depth_remedies", "resnet", init="skipinit")
+FIXUP = block("the ResNet with Fixup", "depth_remedies", "resnet", init="fixup")
+ZERO_GAMMA = block(
+    "the ResNet with γ = 0", "depth_zero_gamma", "resnet", norm="batch", init="zero_gamma"
+)
+
+TOPIC = "Depth"
+SHALLOWEST_LESS_DEEPEST = (
+    "training accuracy over the last tenth, better learning rate, shallowest − deepest network"
+)
+AT_THE_END = "training accuracy over the last tenth at the largest depth, better learning rate"
+SAID = {
+    "VGG": (
+        "Norms “are widely believed to stabilize training, enable higher learning rate, accelerate "
+        "convergence and improve generalization”.",
+        "said of all deep networks, as Zhang et al. 2019 (Fixup), abstract",
+    ),
+    "ResNet": (
+        "BatchNorm makes very deep ResNets trainable: it scales the residual branches down.",
+        "De & Smith 2020 (SkipInit)",
+    ),
+    "plain network": (
+        "BatchNorm in plain networks keeps signals and gradients from vanishing.",
+        "He et al. 2015 (ResNet), section 4.1",
+    ),
+}
+CLAIMS = (
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"deepest_{arms[0].options[0][1]}",
+            title=f"BatchNorm makes the deepest {network} trainable",
+            says=SAID[network][0],
+            source=SAID[network][1],
+            arms=arms,
+            quantity=f"{AT_THE_END}, BatchNorm − standard",
+            measure=deepest_difference,
+            rule=Rule(at_least(10), more_than(0), why="no small difference", unit=" points"),
+            also=ALSO,
+        )
+        for network, arms in NETWORKS.items()
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"faster_at_all_depths_{arms[0].options[0][1]}",
+            title=f"At all depths the {network} trains faster with BatchNorm",
+            says="BatchNorm speeds up training: “14 times fewer training steps” for Inception.",
+            source="Ioffe & Szegedy 2015, abstract",
+            arms=arms,
+            quantity="steps to the highest of 90, 70, 50, 35 and 20 % training accuracy that both "
+            "reach at a depth, faster learning rate each, geometric mean over depths: standard / "
+            "BatchNorm",
+            measure=times_faster_at_all_depths,
+            rule=Rule(at_least(1.5), more_than(1), why="by half", unit="×"),
+            also=ALSO,
+        )
+        for network, arms in NETWORKS.items()
+    ),
+    Claim(
+        topic=TOPIC,
+        name="plain_degrades",
+        title="Plain networks get worse with depth even with BatchNorm",
+        says="Degradation: a plain network of 56 layers has a higher training error than of 20.",
+        source="He et al. 2015 (ResNet), figures 1 and 6",
+        arms=(PLAIN_BATCH,),
+        quantity=SHALLOWEST_LESS_DEEPEST,
+        measure=degradation,
+        rule=Rule(at_least(1), more_than(0), why="a point", unit=" points"),
+        also=ALSO,
+    ),
+    Claim(
+        topic=TOPIC,
+        name="resnet_does_not_degrade",
+        title="ResNets with BatchNorm do not get worse with depth",
+        says="With shortcuts the deeper network has the lower training error.",
+        source="He et al. 2015 (ResNet), figure 6",
+        arms=(RESNET_BATCH,),
+        quantity=SHALLOWEST_LESS_DEEPEST,
+        measure=degradation,
+        rule=Rule(at_most(0), at_most(2), unit=" points"),
+        also=ALSO,
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"{init}_replaces_batch",
+            title=f"With {name} the deepest ResNet trains as well without BatchNorm",
+            says=says,
+            source=source,
+            arms=(arm, RESNET_BATCH),
+            quantity=f"{AT_THE_END}, BatchNorm − {name}",
+            measure=deepest_difference,
+            rule=Rule(at_most(5), at_most(10), why="no 5 points behind", unit=" points"),
+            also=ALSO_BIAS,
+        )
+        for init, name, arm, says, source in (
+            (
+                "skipinit",
+                "SkipInit",
+                SKIPINIT,
+                "Such a scheme “can train deep residual networks without normalization”.",
+                "De & Smith 2020 (SkipInit), abstract",
+            ),
+            (
+                "fixup",
+                "Fixup",
+                FIXUP,
+                "Fixup is “as stable as training with normalization”, at any depth.",
+                "Zhang et al. 2019 (Fixup), abstract",
+            ),
+        )
+    ),
+    Claim(
+        topic=TOPIC,
+        name="zero_gamma_helps",
+        title="The deepest ResNet trains better if the last γ of every branch begins at zero",
+        says="γ = 0 eases optimization at the start of training and improves all models.",
+        source="Goyal et al. 2017, section 5.1",
+        arms=(RESNET_BATCH, ZERO_GAMMA),
+        quantity=f"{AT_THE_END}, γ = 0 − γ = 1",
+        measure=deepest_difference,
+        rule=Rule(at_least(0), at_least(-2), unit=" points"),
+        also=ALSO,
+    ),
+    Claim(
+        topic=TOPIC,
+        name="batch_explodes",
+        title="BatchNorm makes gradients explode in deep plain networks at the start",
+        says="The gradient grows by about 1.21 per layer towards the input, and so with depth.",
+        source="Yang et al. 2019 (mean field theory of BatchNorm); not in Santurkar et al. 2018",
+        arms=(PLAIN_BATCH,),
+        quantity="norm of the gradient at step 0, deepest plain network, first / last hidden layer",
+        measure=first_to_last_gradient,
+        rule=Rule(at_least(10), more_than(1), why="an order of magnitude", unit="×"),
+        also=ALSO,
+    ),
+    Claim(
+        topic=TOPIC,
+        name="kaiming_keeps_gradients",
+        title="Kaiming's init alone keeps gradients in range in deep plain networks",
+        says="With the right variance of the weights gradients neither explode nor vanish.",
+        source="He et al. 2015 (rectifiers), section 2.2",
+        arms=(PLAIN,),
+        quantity="norm of the gradient at step 0, deepest plain network, first / last hidden layer",
+        measure=first_to_last_gradient,
+        rule=Rule(Range(0.1, 10), Range(0.01, 100), why="an order of magnitude", unit="×"),
+        also=ALSO,
+    ),
+)

@@ -1,0 +1,92 @@
+"""What is said of other norms: anything that smooths the landscape helps alike."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bnstudy.claims.judging import Arm, Claim
+from bnstudy.claims.reductions import relative_change, training_accuracy
+from bnstudy.claims.rules import Rule, at_least, at_most, less_than
+from bnstudy.results import Run, Values
+
+
+def share_of_gain(standard: Run, batch: Run, other: Run) -> float:
+    """The share of BatchNorm's gain in final training accuracy that another norm has too.
+
+    NaN where BatchNorm gains less than a point.
+    """
+    without, batched, own = (training_accuracy(run, share=0.1) for run in (standard, batch, other))
+    gain = batched - without
+    return (own - without) / gain if gain >= 1 else math.nan
+
+
+def smooth_and_accurate(runs: Sequence[Run]) -> float:
+    """Spearman's correlation over norms of training accuracy and relative gradient change.
+
+    NaN for fewer than four norms.
+    """
+    points = [(training_accuracy(run, share=0.1), relative_change(run)) for run in runs]
+    known = np.array([point for point in points if not np.isnan(point).any()])
+    return spearman(*known.T) if len(known) >= 4 else math.nan
+
+
+def spearman(first: Values, second: Values) -> float:
+    """The correlation of the ranks of two lists; NaN if all of one are equal."""
+    ranks = [rank(values) for values in (first, second)]
+    if any(np.ptp(own) == 0 for own in ranks):
+        return math.nan
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def rank(values: Values) -> Values:
+    """The ranks from 0 on; equal values share the mean of theirs."""
+    below = (values[:, None] > values).sum(axis=1)
+    equal = (values[:, None] == values).sum(axis=1)
+    return below + (equal - 1) / 2
+
+
+STANDARD = Arm("the standard network", "norms", "none", 0.1)
+BATCH = Arm("BatchNorm", "norms", "batch", 0.1)
+ALL = Arm("all norms", "norms", None, 0.1)
+OTHERS = {  # option of the norm: its name, and who proposed it
+    "layer": ("layer normalization", "Ba et al. 2016"),
+    "group": ("group normalization", "Wu & He 2018"),
+    "instance": ("instance normalization", "Ulyanov et al. 2016"),
+    "weight": ("weight normalization", "Salimans & Kingma 2016"),
+    "weight_standardized": ("weight standardization", "Qiao et al. 2019"),
+    "l1": ("the L1 norm", "that section"),
+    "l2": ("the L2 norm", "that section"),
+    "linf": ("the L∞ norm", "that section"),
+}
+
+TOPIC = "Other norms"
+CLAIMS = (
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"{norm}_helps_alike",
+            title=f"{name[0].upper()}{name[1:]} helps as BatchNorm does",
+            says="Anything that smooths the landscape helps alike.",
+            source=f"said after Santurkar et al. 2018, section 3.3; norm of {source}",
+            arms=(STANDARD, BATCH, Arm(name, "norms", norm, 0.1)),
+            quantity="training accuracy over the last tenth above the standard network's, share of "
+            "what BatchNorm gains",
+            measure=share_of_gain,
+            rule=Rule(at_least(0.75), at_least(0.5), why="within a quarter, or more"),
+        )
+        for norm, (name, source) in OTHERS.items()
+    ),
+    Claim(
+        topic=TOPIC,
+        name="smooth_is_accurate",
+        title="The smoother the landscape under a norm, the better it trains",
+        says="The impact of BatchNorm is its smoothing, which other norms share.",
+        source="Santurkar et al. 2018, section 3.3; no correlation there",
+        arms=(ALL,),
+        quantity="rank correlation over norms of training accuracy (last tenth) and relative "
+        "change of the gradient at η = lr (median over steps)",
+        measure=smooth_and_accurate,
+        rule=Rule(at_most(-0.5), less_than(0), why="half of a perfect one"),
+    ),
+)

@@ -1,0 +1,143 @@
+"""What is said of gamma and beta, and of what an activation function gets to see."""
+
+import numpy as np
+
+from bnstudy.claims.judging import Arm, Claim
+from bnstudy.claims.reductions import at_the_end, mean, ratio, training_accuracy
+from bnstudy.claims.rules import Range, Rule, at_least, more_than
+from bnstudy.results import Run, Values
+
+LATE = 1 / 3  # the share of the run over which a trained network is looked at
+
+
+def hidden(run: Run, key: str) -> list[Values]:
+    """What <key>/<layer> says of every hidden layer that has it, over the last third of the run."""
+    names = [f"{key}/{name}" for name in run.layers[:-1]]
+    recorded = [name for name in names if name in run]
+    if not recorded:
+        raise KeyError(f"{run.directory.name} has no {key}")
+    return [at_the_end(run, name, LATE) for name in recorded]
+
+
+def zeros(run: Run) -> float:
+    """The fraction that the ReLU makes zero, mean over hidden layers and late steps."""
+    return float(np.mean([mean(values) for values in hidden(run, "activations/zeros")]))
+
+
+def linear_range(run: Run) -> float:
+    """The fraction with |z| < 1, mean over hidden layers and late steps."""
+    return float(np.mean([mean(values[:, 1]) for values in hidden(run, "activations/within")]))
+
+
+def more_linear(over: Run, *under: Run) -> float:
+    """By how much that fraction is larger than in the others."""
+    return linear_range(over) - max(linear_range(run) for run in under)
+
+
+def restored(without: Run, batch: Run) -> float:
+    """Points of training accuracy, over the last tenth, gained by gamma and beta."""
+    return training_accuracy(batch, share=0.1) - training_accuracy(without, share=0.1)
+
+
+def median_drift(run: Run) -> float:
+    """How far the median of a unit of the last hidden layer moves over training.
+
+    In units of the distance from its 15th to its 85th percentile, mean over training; mean over
+    the units.
+    """
+    percentiles = run[f"activations/percentiles/{run.layers[-2]}"][1]
+    moved = np.ptp(percentiles[:, :, 1], axis=0)
+    widths = (percentiles[:, :, 2] - percentiles[:, :, 0]).mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean(moved / widths)
+
+
+def drift_ratio(standard: Run, batch: Run) -> float:
+    """How many times further medians move in the standard network."""
+    return ratio(median_drift(standard), median_drift(batch))
+
+
+def arm(name: str, norm: str, activation: str) -> Arm:
+    """An MLP with one norm and activation function."""
+    options = (("model.activation", activation),)
+    return Arm(f"{name} ({activation})", "scale_and_shift", norm, 0.1, options)
+
+
+ACTIVATIONS = {"relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh"}
+STANDARD = {key: arm("the standard network", "none", key) for key in ACTIVATIONS}
+BATCH = {key: arm("BatchNorm", "batch", key) for key in ACTIVATIONS}
+WITHOUT = {key: arm("BatchNorm without γ, β", "batch_no_affine", key) for key in ACTIVATIONS}
+ALSO = ("model.activation",)
+
+TOPIC = "Scale and shift"
+CLAIMS = (
+    Claim(
+        topic=TOPIC,
+        name="half_are_zero",
+        title="Without γ and β half of what a ReLU sees is negative",
+        says="A normalized input has mean 0, so the ReLU is off half of the time.",
+        source="said of ReLUs; not in Santurkar et al. 2018",
+        arms=(WITHOUT["relu"],),
+        quantity="fraction of zeros after the ReLU, hidden layers, last third, BatchNorm without "
+        "γ and β",
+        measure=zeros,
+        rule=Rule(Range(0.4, 0.6), Range(0.3, 0.7), why="a half, within a tenth"),
+        also=ALSO,
+    ),
+    Claim(
+        topic=TOPIC,
+        name="constrained_to_linear",
+        title="Without γ and β a sigmoid sees its linear range only",
+        says="“Normalizing the inputs of a sigmoid would constrain them to the linear regime of "
+        "the nonlinearity.”",
+        source="Ioffe & Szegedy 2015, section 3",
+        arms=(WITHOUT["sigmoid"],),
+        quantity="fraction of inputs with |z| < 1, hidden layers, last third, BatchNorm without γ "
+        "and β",
+        measure=linear_range,
+        rule=Rule(at_least(0.6), at_least(0.5), why="0.68 for a unit normal"),
+        also=ALSO,
+    ),
+    Claim(
+        topic=TOPIC,
+        name="more_linear_than_others",
+        title="Without γ and β a sigmoid sees its linear range more than otherwise",
+        says="γ and β let the network leave the linear regime; without a norm it saturates.",
+        source="Ioffe & Szegedy 2015, section 3",
+        arms=(WITHOUT["sigmoid"], STANDARD["sigmoid"], BATCH["sigmoid"]),
+        quantity="fraction of inputs with |z| < 1, hidden layers, last third: BatchNorm without γ "
+        "and β − the larger of BatchNorm and standard",
+        measure=more_linear,
+        rule=Rule(at_least(0.1), more_than(0), why="a tenth of the inputs"),
+        also=ALSO,
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"gamma_and_beta_{key}",
+            title=f"γ and β restore what BatchNorm takes from a network with {name}",
+            says="Normalizing “may change what the layer can represent”; γ and β “restore the "
+            "representation power of the network”.",
+            source="Ioffe & Szegedy 2015, section 3",
+            arms=(WITHOUT[key], BATCH[key]),
+            quantity=f"training accuracy over the last tenth, {name}, with − without γ and β",
+            measure=restored,
+            rule=Rule(at_least(1), more_than(0), why="a point", unit=" points"),
+            also=ALSO,
+        )
+        for key, name in ACTIVATIONS.items()
+    ),
+    Claim(
+        topic=TOPIC,
+        name="stable_percentiles",
+        title="The distribution that a sigmoid sees is more stable with BatchNorm",
+        says="It “makes the distribution more stable”: the percentiles of a typical unit.",
+        source="Ioffe & Szegedy 2015, section 4.1, figure 1b, c",
+        arms=(STANDARD["sigmoid"], BATCH["sigmoid"]),
+        quantity="range over training of a unit's median / its mean distance from 15th to 85th "
+        "percentile, last hidden layer, standard / BatchNorm",
+        measure=drift_ratio,
+        rule=Rule(at_least(1.25), at_least(1), why="more than a quarter", unit="×"),
+        also=ALSO,
+    ),
+)
