@@ -28,6 +28,65 @@ GRIDS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
 DATA = {"demo": "digits", "small": "cifar10", "paper": "cifar10"}
 # How fast a norm trains, over a run; without one lr 0.5 does not train at all.
 SPEED = {"none": 4, "batch": 10, "noisy_batch": 8, "noise": 0, "l1": 11, "l2": 10, "linf": 7}
+SPEED |= {"layer": 9, "group": 9, "instance": 6, "weight": 5, "weight_standardized": 7}
+SPEED |= {"batch_no_affine": 9}
+
+# By experiment whose runs differ in more than norm, lr and seed: its axes. `depth` is model.depth,
+# `placement` and `activation` likewise. At scale paper LONG has the axes of these names.
+PAIR = {"norm": ("none", "batch")}
+LRS = {"lr": (0.01, 0.1, 3.0)}
+INITS = {"init": ("xavier_uniform", "kaiming", "xavier_large")}
+TWO_LRS = {"lr": (0.01, 0.1)}
+DEPTHS = {"depth": (20, 56)}
+Axes = dict[str, tuple[Any, ...]]
+AXES: dict[str, Axes] = {
+    "lr_by_init_vgg": {"model": ("vgg",)} | PAIR | LRS | INITS,
+    "lr_by_init_resnet": {"model": ("resnet",)} | PAIR | LRS | INITS,
+    "depth_vgg": {"model": ("vgg",)} | PAIR | TWO_LRS | {"depth": (11, 16)},
+    "depth_resnet": {"model": ("resnet", "plain")} | PAIR | TWO_LRS | DEPTHS,
+    "depth_remedies": {"model": ("resnet",), "init": ("skipinit", "fixup")} | TWO_LRS | DEPTHS,
+    "depth_zero_gamma": {"model": ("resnet",), "norm": ("batch",), "init": ("zero_gamma",)}
+    | TWO_LRS
+    | DEPTHS,
+    "placement": {"model": ("vgg",), "norm": ("batch",), "placement": ("after",)}
+    | {"init": ("xavier_uniform",)}
+    | LRS,
+    "scale_and_shift": {
+        "model": ("mlp",),
+        "norm": ("none", "batch", "batch_no_affine"),
+        "activation": ("relu", "sigmoid", "tanh"),
+    },
+    "covariate_shift": {"model": ("vgg",)} | PAIR,
+    "norms": {
+        "model": ("vgg",),
+        "norm": (
+            *("none", "batch", "layer", "group", "instance"),
+            *("weight", "weight_standardized", "l1", "l2", "linf"),
+        ),
+    }
+    | TWO_LRS,
+}
+LONG: Axes = {
+    "lr": (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "init": (
+        *("xavier_uniform", "kaiming", "orthogonal"),
+        *("torch_default", "xavier_small", "xavier_large"),
+    ),
+    "depth": (20, 32, 56, 110),
+}
+# What a cell has along an axis that its experiment has not.
+USUAL = {"norm": "none", "lr": 0.1, "init": "kaiming"}
+PROBES_OF = {
+    "depth_vgg": ("gradients",),
+    "depth_resnet": ("gradients",),
+    "depth_remedies": ("gradients",),
+    "depth_zero_gamma": ("gradients",),
+    "scale_and_shift": ("activations", "scale_and_shift"),
+    "covariate_shift": ("moments", "internal_covariate_shift", "covariate_shift"),
+    "norms": ("landscape",),
+}
+SIZES = [-1.0, 0.0, 1.0, 2.0, 4.0]
+EXPERIMENTS = (*GRIDS, *AXES)
 
 
 def network(experiment: str) -> str:
@@ -216,6 +275,150 @@ def _consecutive_gradients(norm: str, progress: float, rng: np.random.Generator)
         "consecutive_gradients/change": change,
         f"consecutive_gradients/change/layer{DEPTH['vgg']}": 0.3 * change,
     }
+
+
+def write_grids(root: Path, scale: str = "demo", seeds: tuple[int, ...] = (0, 1, 2)) -> None:
+    """The grids of AXES; what `_fate` says diverges; seed 2 of BatchNorm is interrupted."""
+    for experiment in AXES:
+        for number, cell in enumerate(cells(experiment, scale)):
+            for seed in seeds:
+                header = cell_header(experiment, cell, seed, scale)
+                outcome, level = _fate(experiment, cell, seed)
+                rng = np.random.default_rng([seed, number])
+                lines = list(_cell_lines(experiment, cell, header["layers"], outcome, level, rng))
+                directory = root / experiment / f"{experiment}_cell{number:03}_seed{seed}"
+                write_record(directory, header, lines, outcome)
+
+
+def cells(experiment: str, scale: str = "demo") -> list[Line]:
+    """The cells of an experiment's grid, each with what it has along every axis."""
+    axes = dict(AXES[experiment])
+    if scale == "paper":
+        axes |= {name: LONG[name] for name in LONG if len(axes.get(name, ())) > 2}
+        if axes.get("depth") == DEPTHS["depth"]:
+            axes["depth"] = LONG["depth"]
+    return [USUAL | dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def cell_header(experiment: str, cell: Line, seed: int, scale: str = "demo") -> Line:
+    """The header of a run of a cell."""
+    header = make_header("vgg", cell["norm"], cell["lr"], seed, scale)
+    probes = header["config"]["probes"]
+    probes |= {name: {"every": 5} for name in ("gradients", "scale_and_shift")}
+    probes["covariate_shift"] = {"sizes": SIZES, "every": 5}
+    depth = cell.get("depth", 16)
+    layers = depth - 2 if cell["model"] == "vgg" else depth  # of 16 layers two are of the head
+    model: Line = {"depth": depth, "placement": cell.get("placement", "before")}
+    if cell["model"] == "mlp":
+        layers, model = 4, {"hidden": [100, 100, 100], "activation": cell["activation"]}
+    elif cell["model"] != "vgg":
+        # Without norms only the offsets of fixup and skipinit are left.
+        model = {"depth": depth, "bias": cell["init"] in ("fixup", "skipinit")}
+    header["experiment"] = header["config"]["experiment"] = experiment
+    header["choices"] |= {"model": cell["model"], "init": cell["init"]}
+    header["config"] |= {"model": model, "init": {"_target_": cell["init"]}}
+    header["config"]["probes"] = {name: probes[name] for name in PROBES_OF.get(experiment, ())}
+    header["fingerprint"] = f"{experiment}{json.dumps(cell)}{seed}"
+    header["layers"] = [f"layer{i}" for i in range(1, layers + 1)]
+    header["data"]["classes"] = 10
+    return header
+
+
+def _fate(experiment: str, cell: Line, seed: int) -> tuple[str, float]:
+    """How a run ends and how far it gets, from 0 (chance) to 1.
+
+    Without a norm lr 3 and 56 plain layers do not learn, and seed 1 diverges there; so it does in
+    one cell at least of every experiment. From xavier_large at lr 3 every seed diverges.
+    """
+    norm, lr = cell["norm"], cell["lr"]
+    hopeless = norm == "none" and (
+        lr > 1 or (cell["model"] == "plain" and cell["depth"] > 50 and lr == 0.1)
+    )
+    if norm in ("none", "weight") and cell["init"] == "xavier_large" and lr > 1:
+        return "diverged", 0.0
+    if experiment == "norms" and norm == "weight" and lr == 0.1:
+        return "diverged", 0.0
+    unlucky = experiment in ("covariate_shift", "norms") or cell.get("activation") == "sigmoid"
+    if seed == 1 and norm == "none" and (hopeless or (unlucky and lr == 0.1)):
+        return "diverged", 0.3
+    if hopeless or (norm == "none" and cell["init"] == "xavier_large" and seed == 0):
+        return "finished", 0.0
+    level = SPEED[norm] / 11 - 0.15 * abs(math.log10(lr / 0.1)) - 0.002 * cell.get("depth", 0)
+    level += 0.1 * (cell["init"] in ("fixup", "skipinit")) - 0.03 * seed
+    level -= 0.1 * (cell.get("placement") == "after")
+    return "interrupted" if norm == "batch" and seed == 2 else "finished", max(0.1, level)
+
+
+def _cell_lines(
+    experiment: str,
+    cell: Line,
+    layers: list[str],
+    outcome: str,
+    level: float,
+    rng: np.random.Generator,
+) -> Iterator[Line]:
+    """The records of a run of a cell: half of the steps unless it finished."""
+    steps = STEPS["vgg"]
+    last = steps if outcome == "finished" else steps // 2
+    for step in range(last):
+        progress = level * (1 - math.exp(-6 * step / steps))
+        line = {"step": step, "time": 0.01 * step} | _training("vgg", progress, rng)
+        if step == 0:
+            line |= {"test/loss": 2.3, "test/accuracy": 0.1}
+        if step % 5 == 0:
+            for probe in PROBES_OF.get(experiment, ()):
+                line |= _probe(probe, cell, layers, progress, rng)
+        yield line
+    if outcome == "finished":
+        yield {"step": last, "time": 1.0, "test/loss": 0.4, "test/accuracy": 0.1 + 0.85 * level}
+    if outcome == "diverged":
+        yield {"step": last, "time": 1.0, "train/loss": math.nan, "train/accuracy": 0.1}
+
+
+def _probe(
+    probe: str, cell: Line, layers: list[str], progress: float, rng: np.random.Generator
+) -> Line:
+    """What one probe records at one step of a run of a cell."""
+    norm, line = cell["norm"], {}
+    if probe == "landscape":
+        return _landscape("vgg_lp", norm, cell["lr"], progress, rng)
+    if probe == "gradients":
+        slope = {"none": 0.02, "batch": 0.002}[norm] / (4 if cell["model"] == "resnet" else 1)
+        slope -= 0.01 * (cell["init"] == "fixup")
+        for i, layer in enumerate(layers):
+            exponent = slope * (i - len(layers)) + 0.05 * rng.standard_normal()
+            # At first SkipInit's branches are multiplied by zero.
+            vanishes = cell["init"] == "skipinit" and progress == 0 and layer != layers[-1]
+            line[f"gradients/norm/{layer}"] = 0.0 if vanishes else 10**exponent
+        return line | {"gradients/norm": 1.0}
+    if probe == "covariate_shift":
+        line["covariate_shift/size"] = SIZES
+    for i, layer in enumerate(layers):
+        if probe in ("activations", "internal_covariate_shift"):
+            recorded = _layer(layer, norm, progress, rng)
+            line |= {key: value for key, value in recorded.items() if key.startswith(probe)}
+        if probe == "activations":
+            middle = progress + rng.uniform(0, 0.1)
+            line[f"activations/percentiles/{layer}"] = [[middle - 1, middle, middle + 1]] * UNITS
+            line[f"activations/zeros/{layer}"] = 0.5 - 0.2 * progress
+            line[f"activations/within/{layer}"] = [0.4 - 0.2 * progress, 0.7 - 0.2 * progress]
+        elif probe == "moments":
+            line |= _moments(layer, norm, progress, rng)
+        elif probe == "scale_and_shift" and norm == "batch" and layer != layers[-1]:
+            for name, start in (("gamma", 1.0), ("beta", 0.0)):
+                spread = 0.5 * progress * np.array([-1, 0.3, 1])
+                line[f"scale_and_shift/{name}_percentiles/{layer}"] = (start + spread).tolist()
+                line[f"scale_and_shift/{name}/{layer}"] = [start] * UNITS
+        elif probe == "covariate_shift" and i in (0, len(layers) // 2, len(layers) - 2):
+            best, shift = 0.1 + 0.85 * progress, np.abs(SIZES)
+            loss = {"running": 0.2 if norm == "none" else 0.1, "batch": 0.2}
+            loss["batch"] = loss["running"] if norm == "none" else 0.01
+            for statistics, rate in loss.items():
+                fall = np.exp(-rate * shift * (1 + i / len(layers)))
+                key = f"covariate_shift/{statistics}"
+                line[f"{key}_accuracy/{layer}"] = (0.1 + (best - 0.1) * fall).tolist()
+                line[f"{key}_loss/{layer}"] = (2.3 - 2 * progress * fall).tolist()
+    return line
 
 
 def _dumps(line: Line) -> str:

@@ -29,6 +29,7 @@ from bnstudy.figures import (
     figure8a,
     figure8b,
     figure11,
+    lr_by_init,
     panels,
     random_directions,
     style,
@@ -53,7 +54,7 @@ Runs = dict[str, list[Run]]  # by experiment
 
 def load(root: Path) -> Runs:
     """All runs below `root`, by experiment."""
-    return {experiment: results.load_runs(experiment, root) for experiment in made_up.GRIDS}
+    return {experiment: results.load_runs(experiment, root) for experiment in made_up.EXPERIMENTS}
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +62,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The runs of all experiments at scale demo."""
     root = tmp_path_factory.mktemp("made_up")
     made_up.write_runs(root)
+    made_up.write_grids(root)
     return load(root)
 
 
@@ -69,6 +71,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The same at scale paper, one seed."""
     root = tmp_path_factory.mktemp("paper")
     made_up.write_runs(root, scale="paper", seeds=(0,))
+    made_up.write_grids(root, scale="paper", seeds=(0,))
     return load(root)
 
 
@@ -134,8 +137,10 @@ def labels(figure: Figure) -> list[str]:
 
 def test_the_figures_are_found_in_their_order() -> None:
     papers = ["1", "2", "3a", "3b", "4", "5a", "5b", "6", "8a", "8b", "9", "10", "11", "12", "13"]
-    others = ["random_directions", "wrong_consecutive", "wrong_envelope"]
-    assert list(FIGURES) == [f"figure{number}" for number in papers] + others
+    others = ["lr_by_init", "norms", "placement", "random_directions", "scale_and_shift"]
+    others += ["scale_and_shift_over_training", "wrong_consecutive", "wrong_envelope"]
+    figures_of_the_paper = [f"figure{number}" for number in papers]
+    assert list(FIGURES) == ["covariate_shift", "depth", *figures_of_the_paper, *others]
 
 
 def test_a_new_figure_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +158,11 @@ def test_every_figure_says_what_its_runs_are(
     name: str, draw: Callable[[str], Figure], demo: Runs
 ) -> None:
     said = words(draw(name))
-    for label in {run.label for run in runs_of(FIGURES[name], demo)}:
-        assert f"{label}; seed" in said
+    for run in runs_of(FIGURES[name], demo):
+        # Networks of several depths are named together.
+        depth = run.option("model.depth")
+        label = re.escape(run.label).replace(rf"\-{depth}", rf"\-(\d+, )*{depth}(, \d+)*", 1)
+        assert re.search(f"{label}; seed", said)
     assert "(n = " in said
     assert "Left out" not in said
     # Some text has to say "not", or it does not tell a figure that shows the wrong way.
@@ -206,8 +214,10 @@ def test_an_arm_has_its_colour_in_every_figure(name: str, draw: Callable[[str], 
     colours = {arm.name: arm.colour for arm in style.ARMS.values()}
     for legend in figure.legends:
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            arm = text.get_text().split(" (")[0].split(", lr")[0].removeprefix("envelope, ")
+            arm = text.get_text().removeprefix("envelope, ").split(" (")[0].split(", ")[0]
             shared = {"chance", "end of a diverged run", "not finite", "median over steps"}
+            shared |= {"diverged", "diverged before", "not within the run"}
+            shared |= {f"{n} seeds {fate}" for n in ("all", "some") for fate in lr_by_init.FATES}
             assert arm in shared or handle.get_color() == colours[arm]
 
 
@@ -219,14 +229,14 @@ def test_every_figure_draws_what_there_is_and_says_what_is_missing(
     run = next(run for run in runs_of(FIGURES[name], demo) if (run.norm, run.lr) in usual)
     other = changed(tmp_path, run, batch_size=7)
     said = words(FIGURES[name].draw([run, other])).replace("\n", " ")
-    assert re.search("no (BatchNorm.*)?runs at lr", said)
+    assert re.search("no (BatchNorm.*)?runs", said)
     assert f"Left out (other settings, or made twice): 1 run of {run.experiment}." in said
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_draws_diverged_runs(name: str, demo: Runs) -> None:
     diverged = [run for run in runs_of(FIGURES[name], demo) if run.outcome == "diverged"]
-    assert "n = 1" in words(FIGURES[name].draw(diverged))
+    assert re.search(r"n = \d", words(FIGURES[name].draw(diverged)))
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -736,7 +746,12 @@ def lightness(colour: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "together", [("none", "batch", "noisy_batch", "noise"), ("none", "batch", "l1", "l2", "linf")]
+    "together",
+    [
+        ("none", "batch", "noisy_batch", "noise"),
+        ("none", "batch", "l1", "l2", "linf"),
+        ("none", "batch", "batch_no_affine"),
+    ],
 )
 def test_arms_that_meet_in_a_figure_differ_in_grey(together: tuple[str, ...]) -> None:
     shades = sorted(lightness(style.ARMS[norm].colour) for norm in together)

@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ RIDGES_NOTE = (
 # Which runs, which layers
 
 
-def choose(runs: Sequence[Run], *compared: Sequence[str]) -> list[Run]:
-    """The runs a figure may draw: those that differ in norm, lr and seed only.
+def choose(runs: Sequence[Run], *compared: Sequence[str], also: Sequence[str] = ()) -> list[Run]:
+    """The runs a figure may draw: those that differ in norm, lr, seed and what `also` names only.
 
     `compared` are the names of the experiments that are compared with each other. A figure that
     shows several side by side gives each in a sequence of its own.
@@ -65,7 +66,8 @@ def choose(runs: Sequence[Run], *compared: Sequence[str]) -> list[Run]:
     """
     chosen: list[Run] = []
     for names in compared:
-        chosen += comparable([run for name in names for run in runs if run.experiment == name])
+        own = [run for name in names for run in runs if run.experiment == name]
+        chosen += comparable(own, also)
     if not chosen:
         experiments = [name for names in compared for name in names]
         commands = " or ".join(f"python scripts/train.py -m experiment={e}" for e in experiments)
@@ -83,23 +85,23 @@ def cells(
         by_norm = {n: [run for run in at_lr(runs, lr) if run.norm == n] for n in norms}
         absent = [norm for norm, cell in by_norm.items() if not cell]
         if absent:
-            missing.append(_no_runs([] if absent == list(norms) else absent, lr))
+            missing.append(no_runs([] if absent == list(norms) else absent, lr))
         recorded = {n: [run for run in cell if key in run] for n, cell in by_norm.items()}
         found += [cell for cell in recorded.values() if cell]
         silent = [norm for norm, cell in by_norm.items() if cell and not recorded[norm]]
         if silent:
-            whose = "" if len(silent) == len(norms) - len(absent) else f" for {_names(silent)}"
+            whose = "" if len(silent) == len(norms) - len(absent) else f" for {names_of(silent)}"
             missing.append(f"{key.rsplit('/layer')[0]} was not recorded{whose}")
     if missing:
         write(axes, "\n".join(dict.fromkeys(missing)), middle=not found)
     return found
 
 
-def _no_runs(norms: Sequence[str], lr: float) -> str:
-    return f"no {_names(norms)} runs at lr\u00a0{style.number(lr)}".replace("  ", " ")
+def no_runs(norms: Sequence[str], lr: float) -> str:
+    return f"no {names_of(norms)} runs at lr\u00a0{style.number(lr)}".replace("  ", " ")
 
 
-def _names(norms: Sequence[str]) -> str:
+def names_of(norms: Sequence[str]) -> str:
     *names, last = [style.ARMS[norm].name for norm in norms] or [""]
     return f"{', '.join(names)} or {last}" if names else last
 
@@ -259,9 +261,9 @@ def drawable(values: Values, log: bool) -> Values:
         return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
 
 
-def describe(cell: Cell, lr: bool = False) -> str:
-    """The legend of a cell: its arm, its `lr`, n, and how many of its runs did not finish."""
-    name = _arm(cell).name + (f", lr {style.number(cell[0].lr)}" if lr else "")
+def describe(cell: Cell, lr: bool = False, more: str = "") -> str:
+    """The legend of a cell: its arm and `more`, `lr`, n, and how many runs did not finish."""
+    name = _arm(cell).name + more + (f", lr {style.number(cell[0].lr)}" if lr else "")
     text = f"n = {len(cell)}"
     for outcome in ("diverged", "interrupted"):
         count = sum(run.outcome == outcome for run in cell)
@@ -305,7 +307,7 @@ def _line(
         look = {"marker": "^", "linestyle": "", "markersize": 4}
         place = {"transform": axes.get_xaxis_transform(), "color": arm.colour, "clip_on": False}
         axes.plot(infinite, np.ones(len(infinite)), **place, **look)
-        _explain(axes, "not finite", **look)
+        explain(axes, "not finite", **look)
 
 
 def mark_diverged(axes: Axes, cell: Cell, series: Sequence[Series], log: bool) -> None:
@@ -316,10 +318,10 @@ def mark_diverged(axes: Axes, cell: Cell, series: Sequence[Series], log: bool) -
         if run.outcome == "diverged" and len(shown):
             last = shown[-1]
             axes.plot(steps[last], values[last], color=_arm(cell).colour, **look)
-            _explain(axes, "end of a diverged run", **look)
+            explain(axes, "end of a diverged run", **look)
 
 
-def _explain(axes: Axes, label: str, **look: Any) -> None:
+def explain(axes: Axes, label: str, **look: Any) -> None:
     """An entry of the legend, once and in grey, for what all arms share."""
     if label not in axes.get_legend_handles_labels()[1]:
         axes.add_line(Line2D([], [], color=style.GREY, label=label, **look))
@@ -392,7 +394,7 @@ def ridges(axes: Axes, run: Run, layer: str) -> None:
     strides = (digit * 10**zeros for zeros in range(9) for digit in (1, 2, 5))
     stride = next(stride for stride in strides if len(steps) <= 16 * stride)
     steps, counts, ranges = steps[::stride], counts[::stride], ranges[::stride]
-    grid = _grid(counts, ranges)
+    grid = histogram_grid(counts, ranges)
     centres = (grid[1:] + grid[:-1]) / 2
     arm = style.ARMS[run.norm]
     look: dict[str, Any] = {"facecolor": arm.light, "edgecolor": arm.colour, "linewidth": 0.7}
@@ -414,7 +416,7 @@ def ridges_of(
     kind = "activations/histogram"
     layer = titled_layer(found, number, of, kind)
     if layer is None:
-        write(axes, f"{kind} was not recorded" if found else _no_runs([norm], lr))
+        write(axes, f"{kind} was not recorded" if found else no_runs([norm], lr))
         return
     run = found[0]
     ridges(axes, run, layer[0])
@@ -424,7 +426,7 @@ def ridges_of(
     axes.set_title(wrap(axes, says))
 
 
-def _grid(counts: Values, ranges: Values, cells: int = 200) -> Values:
+def histogram_grid(counts: Values, ranges: Values, cells: int = 200) -> Values:
     """A grid for histograms, [n, U, bins] with ranges [n, U, 2]: all but 0.1 % at either end.
 
     One step in ten may reach out of it, so that a step at which a run explodes hides no other.
@@ -474,7 +476,7 @@ def paper(axes: Axes, cell: Cell, panel: str, suffix: str = "") -> None:
         if key in points:
             look = style.PAPER_LINE | {"color": _arm(cell).dark}
             axes.plot(points["x"], points[key], zorder=3, **look)
-    _explain(axes, "paper", **style.PAPER_LINE)
+    explain(axes, "paper", **style.PAPER_LINE)
 
 
 def paper_median(axes: Axes, cell: Cell, panel: str) -> None:
@@ -484,7 +486,7 @@ def paper_median(axes: Axes, cell: Cell, panel: str) -> None:
         return
     rows = next(rows for key, rows in points.items() if key != "eta")
     axes.plot(points["eta"], np.median(rows, axis=0), color="black", **style.PAPER_LINE)
-    _explain(axes, "paper, median", **style.PAPER_LINE)
+    explain(axes, "paper, median", **style.PAPER_LINE)
 
 
 # Panels that figures share
@@ -762,6 +764,7 @@ def finish(
     chosen: Sequence[Run],
     *notes: str,
     shown: Sequence[Run] | None = None,
+    label_of: Callable[[Run], str] = attrgetter("label"),
 ) -> None:
     """The lines below a figure: what the runs are, their seeds, and how many are left out.
 
@@ -769,8 +772,8 @@ def finish(
     """
     lines = []
     shown = shown or chosen
-    for label in dict.fromkeys(run.label for run in shown):
-        seeds = sorted({run.seed for run in shown if run.label == label})
+    for label in dict.fromkeys(map(label_of, shown)):
+        seeds = sorted({run.seed for run in shown if label_of(run) == label})
         lines.append(f"{label}; {_seeds(seeds)}.")
     left_out = Counter(run.experiment for run in given) - Counter(r.experiment for r in chosen)
     if left_out:

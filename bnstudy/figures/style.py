@@ -31,7 +31,11 @@ class Arm:
     @property
     def light(self) -> Colour:
         """A tint, to fill areas with."""
-        return _mix(self.colour, "white", 0.55)
+        return self.tint(0.55)
+
+    def tint(self, share: float) -> Colour:
+        """The colour with this share of white in it, from 0 to 1."""
+        return _mix(self.colour, "white", share)
 
     @property
     def dark(self) -> Colour:
@@ -46,8 +50,9 @@ def _mix(colour: str, other: str, share: float) -> Colour:
     return mixed[0], mixed[1], mixed[2]
 
 
-# By the option of the norm group. Okabe & Ito's colours and some darker ones: told apart by the
-# colour blind too, and in grey, because arms that meet in a figure differ in lightness L* by 10.
+# By the option of the norm group. Okabe & Ito's and Tol's colours and some darker ones: told apart
+# by the colour blind too, and in grey, because arms that meet in a figure differ in lightness L* by
+# 10. Where ten meet none can do that: there every arm is named in the picture.
 ARMS = {
     "none": Arm("standard", "#E69F00", "o", "standard"),
     "batch": Arm("BatchNorm", "#0068A5", "s", "batchnorm"),
@@ -56,6 +61,12 @@ ARMS = {
     "l1": Arm("L1 norm", "#CC79A7", "^", "l1"),
     "l2": Arm("L2 norm", "#7A1F4F", "D", "l2"),
     "linf": Arm("L∞ norm", "#111111", "v", "linf"),
+    "layer": Arm("LayerNorm", "#117733", "P"),
+    "group": Arm("GroupNorm", "#44AA99", "p"),
+    "instance": Arm("InstanceNorm", "#88CCEE", "*"),
+    "weight": Arm("weight norm", "#D55E00", ">"),
+    "weight_standardized": Arm("weight standardization", "#999933", "<"),
+    "batch_no_affine": Arm("BatchNorm without γ and β", "#332288", "d"),
 }
 
 RC: dict[str, Any] = {

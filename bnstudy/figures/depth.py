@@ -1,0 +1,222 @@
+"""Training and gradients against depth
+
+Ioffe & Szegedy 2015, section 3.3, and He et al. 2016, section 4.1, say that BatchNorm keeps the
+gradients of deep networks from vanishing or exploding and so lets them train; De & Smith 2020
+(SkipInit) and Zhang et al. 2019 (Fixup) that a ResNet needs only a small scale of its branches at
+initialization. Ours: above, the steps to a training accuracy against the depth, for VGGs, ResNets
+and the same networks without shortcuts; below, the norm of every layer's gradient at the first
+step. The ResNets also with these two remedies in place of BatchNorm, and with BatchNorm whose last
+gamma in every branch starts at zero (Goyal et al. 2017).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnstudy.figures import grids, panels, style
+from bnstudy.results import Run, Values, average, steps_to
+
+EXPERIMENTS = ("depth_vgg", "depth_resnet", "depth_remedies", "depth_zero_gamma")
+COLUMNS = {"vgg": "VGG", "resnet": "ResNet", "plain": "plain network"}
+# By norm and init: what the legend adds, the line, and the marker, None for that of the norm.
+ARMS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
+    ("none", "kaiming"): ("", "-", None),
+    ("batch", "kaiming"): ("", "-", None),
+    ("none", "skipinit"): (", SkipInit", (0, (5, 1.5)), "<"),
+    ("none", "fixup"): (", Fixup", ":", ">"),
+    ("batch", "zero_gamma"): (", γ of branches 0", (0, (5, 1.5)), "D"),
+}
+LEVELS = (0.9, 0.7, 0.5, 0.4, 0.3)
+GRADIENT = "gradients/norm"
+TOP = 0.95  # where runs are marked that never get there, in a panel's height
+Cells = dict[tuple[tuple[str, str], int], list[Run]]  # by arm and depth: at every lr
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Steps to the target over depth above gradients over layers; a column per network."""
+    given = [run for run in runs if arm_of(run) in ARMS]
+    vary = ("init", "model", "model.depth", "model.bias", "model.shortcut")
+    chosen = panels.choose(given, EXPERIMENTS[:1], EXPERIMENTS[1:], also=vary)
+    columns = {
+        name: [run for run in chosen if run.choices["model"] == name]
+        for name in COLUMNS
+        if any(run.choices["model"] == name for run in chosen)
+    }
+    level = target([cells_of(own) for own in columns.values()])
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 5.6), layout="constrained")
+        grid = figure.subplots(2, len(columns), sharey="row", squeeze=False)
+        for (above, below), (name, own) in zip(grid.T, columns.items(), strict=True):
+            times(above, own, level, {arm: label_of(chosen, arm) for arm in ARMS})
+            gradients(below, own)
+            above.set_title(COLUMNS[name])
+        make_room(grid[0], above=0.25)
+        make_room(grid[1], below=0.2)
+        panels.outermost(grid[0]).set_ylabel(f"steps to {100 * level:.0f} %\ntraining accuracy")
+        panels.outermost(grid[1]).set_ylabel("norm of the layer's gradient")
+        panels.legend(figure, list(grid.flat))
+        tried = ", ".join(f"{100 * level:.0f}" for level in LEVELS)
+        lrs = " or ".join(style.number(lr) for lr in sorted({run.lr for run in chosen}))
+        absent = [name for name in EXPERIMENTS if all(run.experiment != name for run in chosen)]
+        notes = (
+            *(f"No runs of {name}." for name in absent),
+            panels.running_note(chosen),
+            f"Above: at the lr ({lrs}) that is fastest in the median over seeds; lines: that "
+            "median; shaded: smallest to largest.",
+            f"{100 * level:.0f}\u00a0%: the highest of {tried} that half of all points reach.",
+            "Below: at step 0, mean over seeds; darker: deeper; remedies: the deepest alone.",
+        )
+        panels.finish(figure, given, chosen, *notes, label_of=grids.all_depths(chosen))
+    return figure
+
+
+def arm_of(run: Run) -> tuple[str, str]:
+    """Norm and init, by which this figure tells arms apart."""
+    return run.norm, run.option("init")
+
+
+def cells_of(runs: Sequence[Run]) -> Cells:
+    """The runs that recorded their training accuracy by arm and depth."""
+    cells: Cells = {}
+    for run in runs:
+        if "train/accuracy" in run:
+            cells.setdefault((arm_of(run), run.option("model.depth")), []).append(run)
+    return cells
+
+
+def duration(run: Run, level: float) -> float:
+    """Steps to the level; infinite if never; NaN if the run was interrupted before."""
+    steps = steps_to(run, level)
+    return np.nan if np.isinf(steps) and run.outcome == "interrupted" else steps
+
+
+def fastest(runs: Sequence[Run], level: float) -> list[Run]:
+    """The runs of a cell at the learning rate with the smallest median of steps to the level."""
+
+    def median(own: Sequence[Run]) -> float:
+        known = [steps for run in own if not np.isnan(steps := duration(run, level))]
+        return float(np.median(known)) if known else np.inf
+
+    return min(grids.by_option(runs, "optimizer.lr").values(), key=median)
+
+
+def target(columns: Sequence[Cells]) -> float:
+    """The highest level that half of all cells reach at their fastest lr, or else the lowest."""
+    cells = [cell for own in columns for cell in own.values()]
+    for level in LEVELS:
+        reached = 0
+        for cell in cells:
+            known = [duration(run, level) for run in fastest(cell, level)]
+            known = [steps for steps in known if not np.isnan(steps)]
+            reached += bool(known) and bool(np.isfinite(np.median(known)))
+        if cells and 2 * reached >= len(cells):
+            return level
+    return LEVELS[-1]
+
+
+def label_of(runs: Sequence[Run], arm: tuple[str, str]) -> str:
+    """The legend of an arm: how many runs of it there are in all panels."""
+    own = [run for run in runs if arm_of(run) == arm]
+    return grids.describe(own, ARMS[arm][0]) if own else ""
+
+
+def times(
+    axes: Axes, runs: Sequence[Run], level: float, labels: dict[tuple[str, str], str]
+) -> None:
+    """Steps to the level against depth, one line per arm; who never gets there at the top."""
+    if grids.absent(axes, runs, "train/accuracy"):
+        return
+    cells, depths = cells_of(runs), sorted({run.option("model.depth") for run in runs})
+    arms = [arm for arm in ARMS if any(arm == own for own, _ in cells)]
+    for number, arm in enumerate(arms):
+        # Depths are far from evenly spaced; and arms stand beside each other.
+        aside = 0.07 * (number - (len(arms) - 1) / 2)
+        shown = [fastest(cells.get((arm, depth), []), level) for depth in depths]
+        xs, values = (
+            np.arange(len(depths)) + aside,
+            [[duration(r, level) for r in o] for o in shown],
+        )
+        _, linestyle, marker = ARMS[arm]
+        everyone = [run for run in runs if arm_of(run) == arm]
+        look: dict[str, Any] = {"linestyle": linestyle, "label": labels[arm]}
+        look |= {"marker": marker, "markerfacecolor": "white"} if marker else {}
+        grids.line(axes, everyone, xs, values, middle=np.median, **look)
+        for x, cell in zip(xs, shown, strict=True):
+            mark_lost(axes, x, cell, level)
+    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    axes.set(xlabel="depth", xlim=(-0.4, len(depths) - 0.6))
+    panels.log_axis(axes)
+    grids.missing(axes, runs, panels.PAIR)
+
+
+def make_room(row: Sequence[Axes], below: float = 0.0, above: float = 0.0) -> None:
+    """Widens the axis that panels share by these parts of it, for marks at the edge."""
+    low, high = row[0].get_ylim()
+    if row[0].get_yscale() == "log":
+        row[0].set_ylim(low / (high / low) ** below, high * (high / low) ** above)
+
+
+def mark_lost(axes: Axes, x: float, cell: Sequence[Run], level: float) -> None:
+    """At the top: a cross if any run of the cell diverged, a triangle if any never got there."""
+    lost = [run for run in cell if np.isinf(duration(run, level))]
+    never: dict[str, Any] = {"marker": "^", "linestyle": "", "markersize": 4.5}
+    for diverged, label, look in (
+        (True, "diverged before", grids.CROSS),
+        (False, "not within the run", never),
+    ):
+        if any((run.outcome == "diverged") == diverged for run in lost):
+            place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+            height = TOP if diverged else TOP - 0.07
+            place |= {"markerfacecolor": "white"} if ARMS[arm_of(lost[0])][0] else {}
+            axes.plot(x, height, color=style.ARMS[lost[0].norm].colour, **place, **look)
+            panels.explain(axes, label, **look)
+
+
+def gradients(axes: Axes, runs: Sequence[Run]) -> None:
+    """The gradient's norm at step 0 from layer to layer, one thin line per arm and depth."""
+    recorded = [run for run in runs if any(key.startswith(f"{GRADIENT}/") for key in run.records)]
+    if grids.absent(axes, recorded or runs, GRADIENT):
+        return
+    depths = sorted({run.option("model.depth") for run in recorded})
+    panels.log_axis(axes)
+    for number, (arm, (more, linestyle, _)) in enumerate(ARMS.items()):
+        for depth in depths[-1:] if more else depths:
+            cell = [r for r in recorded if (arm_of(r), r.option("model.depth")) == (arm, depth)]
+            norms = first_gradients(cell)
+            if len(norms):
+                places = np.linspace(0, 1, len(norms))
+                share = 0.65 * (1 - depths.index(depth) / max(1, len(depths) - 1))
+                colour = style.ARMS[arm[0]].tint(share if len(depths) > 1 else 0.0)
+                look: dict[str, Any] = {"linestyle": linestyle, "linewidth": 0.9, "color": colour}
+                # A layer between two without a gradient is a point.
+                look |= {"marker": ".", "markersize": 3} if more else {}
+                axes.plot(places, panels.drawable(norms, log=True), **look)
+                mark_zeros(axes, places[norms == 0], colour, number)
+    axes.set(xlabel="layer (0: first, 1: last)")
+
+
+def mark_zeros(axes: Axes, places: Values, colour: style.Colour, number: int) -> None:
+    """A tick at the bottom for every layer whose gradient is exactly zero; a row per arm."""
+    if len(places):
+        look: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 3.5}
+        height = np.full(len(places), 0.02 + 0.03 * number)
+        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+        axes.plot(places, height, color=colour, **place, **look)
+        panels.explain(axes, "gradient zero", **look)
+
+
+def first_gradients(cell: Sequence[Run]) -> Values:
+    """The norms of the layers' gradients at step 0, from the input on: mean over seeds.
+
+    The learning rate has no part in it: of every seed one run counts.
+    """
+    seeds = {run.seed: run for run in cell}
+    rows = []
+    for run in seeds.values():
+        keys = [key for name in run.layers if (key := f"{GRADIENT}/{name}") in run]
+        rows.append([run[key][1][0] for key in keys if run[key][0][0] == 0])
+    rows = [row for row in rows if row and len(row) == len(rows[0])]
+    return average(np.array(rows), log=True) if rows else np.array([])

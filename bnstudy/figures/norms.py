@@ -1,0 +1,216 @@
+"""Accuracy against the landscape, over ten norms
+
+Santurkar et al. 2018 hold that BatchNorm helps because it makes the landscape smoother, and that
+other norms do so likewise. If so, the smoother a norm makes it, the better it trains. Ours: one
+point per run of a VGG with one of ten norms at one of two learning rates; the training accuracy at
+the end against the median over training of three measures of the landscape along the gradient, and
+Spearman's rank correlation between them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
+
+from bnstudy.figures import grids, panels, style
+from bnstudy.figures.wrong_consecutive import own_step
+from bnstudy.results import Run, Values, edges, effective_beta
+
+EXPERIMENTS = ("norms",)
+SHORT = {
+    "none": "none",
+    "batch": "BN",
+    "layer": "LN",
+    "group": "GN",
+    "instance": "IN",
+    "weight": "WN",
+    "weight_standardized": "WS",
+    "l1": "L1",
+    "l2": "L2",
+    "linf": "L∞",
+}
+ACCURACY = "train/accuracy"
+# Where the names of arms are tried: how far from a point, in points of length, in which direction.
+DISTANCES = (9, 13, 18, 25, 34)
+ANGLES = tuple(np.pi / 4 * np.arange(8))
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Training accuracy over each measure, and Spearman's rank correlations."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    lrs = sorted({run.lr for run in chosen})
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 6.2), layout="constrained")
+        grid = figure.subplots(2, 2)
+        for axes, (label, measure) in zip(grid.flat, MEASURES.items(), strict=False):
+            scatter(axes, chosen, measure, lrs)
+            axes.set_xlabel(label if axes.axison else "")
+        key(grid[1, 1], chosen, lrs)
+        for row in grid:
+            panels.outermost(row[:1]).set_ylabel("training accuracy (%)")
+        notes = (
+            "Accuracy: mean over the last tenth of the run. x: median over the probed steps.",
+            *outcomes(chosen),
+        )
+        panels.finish(figure, runs, chosen, *notes)
+        for axes in list(grid.flat)[: len(MEASURES)]:
+            name_arms(axes, figure.dpi / 72)
+    return figure
+
+
+def width(run: Run) -> float:
+    """The largest less the smallest loss along the gradient, median over training."""
+    _, low, high = edges(run, panels.LOSS)
+    with np.errstate(invalid="ignore"):
+        return median(high - low)
+
+
+def relative_change(run: Run) -> float:
+    """||grad L(theta - lr g) - g|| / ||g||, median over training."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return median(own_step(run)[1] / run["landscape/gradient_norm"][1])
+
+
+def beta_times_lr(run: Run) -> float:
+    """Effective beta-smoothness in units of 1 / lr, median over training."""
+    return median(run.lr * effective_beta(run)[1])
+
+
+def median(values: Values) -> float:
+    """The median, NaN left out."""
+    return float(grids.medians(np.asarray(values)[None])[0])
+
+
+MEASURES: dict[str, Callable[[Run], float]] = {
+    "width of the range of L(θ − ηg)": width,
+    "‖∇L(θ − lr g) − ∇L(θ)‖ / ‖g‖": relative_change,
+    "effective β × lr": beta_times_lr,
+}
+
+
+def accuracy(run: Run) -> float:
+    """The training accuracy in percent: mean over the last tenth of the steps."""
+    steps, values = run[ACCURACY]
+    return 100 * float(values[steps >= 0.9 * run.config["steps"]].mean())
+
+
+def scatter(
+    axes: Axes, runs: Sequence[Run], measure: Callable[[Run], float], lrs: Sequence[float]
+) -> None:
+    """One point per finished run; one that is infinite is on the right edge."""
+    if any(grids.absent(axes, runs, key) for key in (panels.LOSS, ACCURACY) if axes.axison):
+        return
+    ended = [run for run in runs if run.outcome == "finished" and panels.LOSS in run]
+    titles = []
+    for lr in lrs:
+        own = panels.at_lr(ended, lr)
+        points = {run.directory: (measure(run), accuracy(run)) for run in own}
+        for run in own:
+            x, y = points[run.directory]
+            finite = np.isfinite(x) and x > 0
+            place: dict[str, Any] = {} if finite else {"transform": axes.get_yaxis_transform()}
+            look = looks(run.norm, lr, lrs)
+            axes.plot(x if finite else 1.0, y, gid=run.norm, clip_on=False, **place, **look)
+        known = np.array([point for point in points.values() if not np.isnan(point[0])])
+        rho = grids.spearman(known[:, 0], known[:, 1]) if len(known) > 2 else np.nan
+        says = f"ρ\u00a0=\u00a0{rho:.2f}".replace("-", "−") if np.isfinite(rho) else "no ρ"
+        titles.append(f"lr\u00a0{style.number(lr)}: {says} (n\u00a0=\u00a0{len(known)})")
+    axes.set_title("\n".join(titles))
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: style.number(x)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if not ended:
+        panels.write(axes, "no run has finished")
+
+
+def looks(norm: str, lr: float, lrs: Sequence[float]) -> dict[str, Any]:
+    """The marker of a run: filled at the largest learning rate, open at the smallest."""
+    arm = style.ARMS[norm]
+    share = 1 - sorted(lrs).index(lr) / max(1, len(lrs) - 1)
+    fill = {"markerfacecolor": arm.tint(share), "markeredgecolor": arm.colour}
+    return {"marker": arm.marker, "markersize": 5, "linestyle": "", "color": arm.colour} | fill
+
+
+def key(axes: Axes, runs: Sequence[Run], lrs: Sequence[float]) -> None:
+    """Instead of a panel: the short names of the arms, their markers and numbers of runs."""
+    handles, names = [], []
+    for norm, short in SHORT.items():
+        cell = [run for run in runs if run.norm == norm]
+        says = grids.describe(cell) if cell else f"{style.ARMS[norm].name} (no runs)"
+        handles.append(Line2D([], [], **looks(norm, max(lrs), lrs)))
+        names.append(f"{short}: {says}")
+    for lr in lrs:
+        look = looks("none", lr, lrs) | {"marker": "o", "markeredgecolor": style.GREY}
+        look["markerfacecolor"] = "white" if lr == min(lrs) and len(lrs) > 1 else style.GREY
+        handles.append(Line2D([], [], **look))
+        names.append(f"lr {style.number(lr)}")
+    axes.legend(handles, names, loc="center left", handletextpad=0.2, borderaxespad=0)
+    axes.set_axis_off()
+
+
+def outcomes(runs: Sequence[Run]) -> list[str]:
+    """Which runs are no points, in words."""
+    notes = []
+    for outcome, verb in (("diverged", "diverged"), ("interrupted", "were interrupted")):
+        counts = Counter((run.norm, run.lr) for run in runs if run.outcome == outcome)
+        listed = [
+            f"{style.ARMS[norm].name} at lr\u00a0{style.number(lr)} ({n})"
+            for (norm, lr), n in counts.items()
+        ]
+        if listed:
+            notes.append(f"Not shown, as they {verb}: {', '.join(listed)}.")
+    return notes
+
+
+def name_arms(axes: Axes, pixels: float) -> None:
+    """Writes every arm's short name beside one of its points, where nothing else is.
+
+    Places are tried one after the other: around every point of the arm, ever farther away.
+    `pixels` are those of one point of length.
+    """
+    points = [line for line in axes.lines if line.get_gid()]
+    taken = [line.get_window_extent() for line in points]
+    for norm in dict.fromkeys(str(line.get_gid()) for line in points):
+        own = [line for line in points if line.get_gid() == norm]
+        width, height = 1.2 * pixels * style.SMALL * np.array([0.75 * len(SHORT[norm]), 1.0])
+        for distance, angle, line in product(DISTANCES, ANGLES, own):
+            away = distance * np.array([np.cos(angle), np.sin(angle)])
+            x, y = line.get_transform().transform(place_of(line)) + pixels * away
+            box = Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
+            inside = inside and axes.bbox.containsy(box.y0) and axes.bbox.containsy(box.y1)
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                write_name(axes, line, away)
+                break
+
+
+def place_of(point: Line2D) -> tuple[float, float]:
+    """Where a line of one point is, in its own coordinates."""
+    xs, ys = np.asarray(point.get_xdata()), np.asarray(point.get_ydata())
+    return float(xs[0]), float(ys[0])
+
+
+def write_name(axes: Axes, line: Line2D, away: Values) -> None:
+    """The short name of a point's arm, `away` from it in points of length."""
+    norm = str(line.get_gid())
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL}
+    text = axes.annotate(
+        SHORT[norm],
+        place_of(line),
+        xycoords=line.get_transform(),
+        xytext=tuple(away),
+        textcoords="offset points",
+        color=style.ARMS[norm].dark,
+        **look,
+    )
+    text.set_in_layout(False)

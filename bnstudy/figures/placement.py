@@ -1,0 +1,78 @@
+"""BatchNorm before or after the activation function
+
+Ioffe & Szegedy 2015, section 3.2, normalize what the activation function sees, before it; whether
+the norm belongs before or after it is disputed ever since. Ours: the final test accuracy of a VGG
+against the learning rate, without BatchNorm and with it at either place.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from bnstudy.figures import grids, panels, style
+from bnstudy.results import Run, chance
+
+EXPERIMENTS = ("placement", "lr_by_init_vgg")
+INIT = "xavier_uniform"  # the one of the experiment `placement`
+# By norm and placement: the line, its marker, and what the legend adds.
+ARMS = {
+    ("none", "before"): ("-", "o", ""),
+    ("batch", "before"): ("-", "s", ", before the activation function"),
+    ("batch", "after"): ((0, (5, 1.5)), "D", ", after the activation function"),
+}
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Final test accuracy over the learning rate."""
+    # The other initializations are another figure's.
+    given = [run for run in runs if run.option("init") == INIT]
+    chosen = panels.choose(given, EXPERIMENTS, also=("model.placement",))
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
+        axes = figure.subplots()
+        if not grids.absent(axes, chosen, "test/accuracy"):
+            accuracies(axes, chosen)
+        panels.legend(figure, [axes])
+        counts = "A run that diverged counts as guessing, an interrupted one not at all."
+        notes = (f"init {INIT}.", grids.SPREAD, counts)
+        panels.finish(figure, given, chosen, *notes)
+    return figure
+
+
+def accuracies(axes: Axes, runs: Sequence[Run]) -> None:
+    """Final test accuracy of every arm; a cross for every run that diverged."""
+    lacking = []
+    for number, ((norm, placement), (linestyle, marker, more)) in enumerate(ARMS.items()):
+        cell = [run for run in runs if (run.norm, placement_of(run)) == (norm, placement)]
+        if not cell:
+            lacking.append(f"no {style.ARMS[norm].name} runs{more}")
+            continue
+        ended = grids.ended(cell)
+        lrs = sorted({run.lr for run in ended})
+        values = [[grids.percent(run) for run in panels.at_lr(ended, lr)] for lr in lrs]
+        look: dict[str, Any] = {"linestyle": linestyle, "marker": marker}
+        look |= {"label": grids.describe(cell, more)}
+        look |= {"markerfacecolor": "white"} if placement == "after" else {}
+        grids.line(axes, cell, lrs, values, **look)
+        for run in ended:
+            if run.outcome == "diverged":
+                # Beside each other, where several arms diverge.
+                place = run.lr * 1.08 ** (number - 1), grids.percent(run)
+                axes.plot(*place, color=style.ARMS[norm].colour, **grids.CROSS)
+                panels.explain(axes, "diverged", **grids.CROSS)
+    guessing = 100 * chance(next(run for run in runs if "test/accuracy" in run))
+    axes.axhline(guessing, color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="final test accuracy (%)", ylim=(-3, 103))
+    ticks = sorted({run.lr for run in runs})
+    axes.set_xticks(ticks, [style.number(lr) for lr in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    if lacking:
+        panels.write(axes, "\n".join(lacking), middle=False)
+
+
+def placement_of(run: Run) -> str:
+    """Where the norm is; a network without one is the same either way."""
+    return "before" if run.norm == "none" else run.option("model.placement") or "before"
