@@ -198,18 +198,25 @@ def announce(
 
 
 def costs(waiting: list[Planned]) -> list[float]:
-    """Seconds that each run still needs; an example of each experiment and norm is timed."""
-    whole: dict[tuple[str, str], float] = {}
+    """Seconds that each run still needs; an example of each network in an experiment is timed."""
+    whole: dict[tuple[str, str, str], float] = {}
     built: set[str] = set()
     for job in waiting:
-        kind = job.cfg.experiment, job.norm
-        same_but_for_seed = str([word for word in job.overrides if not word.startswith("seed=")])
+        kind = kind_of(job)
+        # The values of these are checked already; any other may be one that cannot be built.
+        varied = ("seed=", "optimizer.lr=")
+        buildable = str([word for word in job.overrides if not word.startswith(varied)])
         if kind not in whole:
             whole[kind] = estimate(job)
-        elif same_but_for_seed not in built:
+        elif buildable not in built:
             build(job.cfg, Path(), {"fingerprint": "", "config": {}})
-        built.add(same_but_for_seed)
-    return [whole[job.cfg.experiment, job.norm] * fraction_left(job) for job in waiting]
+        built.add(buildable)
+    return [whole[kind_of(job)] * fraction_left(job) for job in waiting]
+
+
+def kind_of(job: Planned) -> tuple[str, str, str]:
+    """What runs have in common that take about as long."""
+    return job.cfg.experiment, job.norm, str(job.cfg.model)
 
 
 def fraction_left(job: Planned) -> float:

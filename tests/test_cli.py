@@ -76,6 +76,23 @@ def test_images_in_a_folder(cli, tmp_path):
     assert steps[-1]["test/accuracy"] >= 0
 
 
+def test_the_published_resnet_trains_as_its_schedule_says(cli, tmp_path):
+    smaller = ["model.depth=20", "model.width=0.25", "batch_size=16", "steps=300"]
+    done = cli("train.py", "experiment=resnet_baseline", *QUIET, *smaller)
+    assert done.returncode == 0, done.stderr
+    header, *steps, end = lines(only_run(tmp_path))
+    config, choices = header["header"]["config"], header["header"]["choices"]
+    assert (choices["model"], choices["norm"], choices["init"]) == ("resnet", "batch", "kaiming")
+    assert config["data"]["augment"] and config["optimizer"]["weight_decay"] == 1e-4
+    assert len(header["header"]["layers"]) == 20
+    lrs = [line["train/lr"] for line in steps if "train/lr" in line]
+    assert lrs == pytest.approx([0.1] * 150 + [0.01] * 75 + [0.001] * 75)
+    penalties = [line["train/penalty"] for line in steps if "train/penalty" in line]
+    assert len(penalties) == 300 and min(penalties) > 0
+    # Ten classes: one in ten is chance.
+    assert steps[-1]["test/accuracy"] > 0.5 and end["end"]["outcome"] == "finished"
+
+
 def test_diverged_is_an_outcome_and_not_an_error(cli, tmp_path):
     done = cli("train.py", "norm=none", "optimizer.lr=1e6", *SMALL[:-3], "steps=50")
     assert done.returncode == 0, done.stderr

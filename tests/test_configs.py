@@ -1,16 +1,16 @@
 """Configs: every option composes and builds; the arms of a comparison differ in one value."""
 
 from itertools import product
-from math import inf
+from math import inf, prod
 
 import pytest
 import torch
 from conftest import CONFIGS, build, config, options, small_config
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-# Norms and learning rates of every experiment: its Cartesian block.
+# The paper's experiments: norms and learning rates, each a Cartesian block.
 BLOCKS = {
     "vgg": (["none", "batch"], [0.01, 0.1, 0.5]),
     "vgg_noise": (["noisy_batch", "noise"], [0.1]),
@@ -40,21 +40,25 @@ def test_every_experiment_exists_at_every_scale(experiment, scale):
     instantiate(cfg.probes, _convert_="all")
 
 
-def grid(experiment: str, scale: str) -> list[tuple[str, str, str, str, str]]:
-    """Model, data, norm, lr and seed of every run of an experiment, as Hydra would sweep it."""
+def axes(experiment: str, scale: str) -> tuple[DictConfig, dict[str, list[str]]]:
+    """The config of an experiment, and the values that Hydra would sweep, by key."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         overrides = [f"experiment={experiment}", f"scale={scale}"]
         cfg = compose("train", overrides, return_hydra_config=True)
-    axes = {key: str(values).split(",") for key, values in cfg.hydra.sweeper.params.items()}
-    assert axes.keys() <= {"norm", "optimizer.lr", "seed"}
-    lrs = [float(lr) for lr in axes.get("optimizer.lr", [cfg.optimizer.lr])]
+    return cfg, {key: str(values).split(",") for key, values in cfg.hydra.sweeper.params.items()}
+
+
+def grid(experiment: str, scale: str) -> list[tuple[str, str, str, float, str]]:
+    """Model, data, norm, lr and seed of every run of one of the paper's experiments."""
+    cfg, swept = axes(experiment, scale)
+    assert swept.keys() <= {"norm", "optimizer.lr", "seed"}
+    lrs = [float(lr) for lr in swept.get("optimizer.lr", [cfg.optimizer.lr])]
     choices = cfg.hydra.runtime.choices
-    return list(product([choices.model], [choices.data], axes["norm"], lrs, axes["seed"]))
+    return list(product([choices.model], [choices.data], swept["norm"], lrs, swept["seed"]))
 
 
 @pytest.mark.parametrize("scale", options("scale"))
 def test_experiments_are_blocks_that_do_not_overlap(scale):
-    assert set(options("experiment")) == set(BLOCKS)
     grids = {experiment: grid(experiment, scale) for experiment in BLOCKS}
     cells = [cell for runs in grids.values() for cell in runs]
     assert len(set(cells)) == len(cells)
@@ -66,13 +70,73 @@ def test_experiments_are_blocks_that_do_not_overlap(scale):
             assert any(cell[3:] == (lr, seed) for cell in grids[beside])
 
 
-@pytest.mark.parametrize("experiment", BLOCKS)
+@pytest.mark.parametrize("experiment", options("experiment"))
 def test_the_header_of_an_experiment_counts_its_runs(experiment):
     header = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
-    demo, small, paper = (len(grid(experiment, scale)) for scale in ("demo", "small", "paper"))
-    assert small == paper
-    assert f"# Runs: {demo} at demo scale, {small} at small and at paper scale" in header
+    grids = [axes(experiment, scale)[1].values() for scale in ("demo", "small", "paper")]
+    demo, small, paper = (prod(len(values) for values in of_scale) for of_scale in grids)
+    at_paper = "small and at paper scale" if small == paper else f"small, {paper} at paper scale"
+    assert f"# Runs: {demo} at demo scale, {small} at {at_paper}" in header
     assert f"python scripts/train.py -m experiment={experiment} " in header
+
+
+@pytest.mark.parametrize("scale", options("scale"))
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_the_paper_s_experiments_and_no_others_have_its_optimizer(experiment, scale):
+    cfg, _ = axes(experiment, scale)
+    choices = cfg.hydra.runtime.choices
+    usual = (choices.optimizer, choices.schedule) == ("sgd", "constant")
+    assert usual == (experiment != "resnet_baseline")
+    if usual:
+        assert cfg.optimizer.momentum == cfg.optimizer.weight_decay == cfg.schedule.warmup == 0
+
+
+# What is read beside what: the same networks, data, steps, learning rates and seeds.
+BESIDE = [
+    ("placement", "lr_by_init_vgg", {"experiment", "model.placement", "norm", "init"}),
+    ("depth_remedies", "depth_resnet", {"experiment", "norm", "init"}),
+    ("depth_zero_gamma", "depth_resnet", {"experiment", "norm", "init"}),
+]
+
+
+@pytest.mark.parametrize("scale", options("scale"))
+@pytest.mark.parametrize(("experiment", "beside", "but"), BESIDE)
+def test_what_is_read_beside_another_experiment_differs_in_no_more(experiment, beside, but, scale):
+    (cfg, swept), (other, others) = axes(experiment, scale), axes(beside, scale)
+    for key in set(swept) - but:
+        assert swept[key] == others[key]
+    flat, expected = flattened(cfg), flattened(other)
+    differing = {key for key in flat.keys() | expected.keys() if flat.get(key) != expected.get(key)}
+    of_axes = {key for key in differing if any(key.startswith(name) for name in but)}
+    assert differing == of_axes
+
+
+def flattened(cfg: DictConfig) -> dict[str, object]:
+    """The resolved config of the run, a value for each path."""
+    container = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]))
+    flat, waiting = {}, [("", container)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
+        else:
+            flat[path] = value
+    return flat
+
+
+def test_the_published_resnet():
+    """He et al. 2016, section 4.2."""
+    cfg = config("experiment=resnet_baseline", "scale=paper")
+    assert (cfg.model.depth, cfg.model.width, cfg.model.shortcut) == (20, 1.0, "A")
+    assert (cfg.steps, cfg.batch_size, cfg.data.augment) == (64000, 128, True)
+    assert (cfg.optimizer.lr, cfg.optimizer.momentum, cfg.optimizer.weight_decay) == (
+        0.1,
+        0.9,
+        1e-4,
+    )
+    schedule = instantiate(cfg.schedule)
+    factors = [schedule(step, cfg.steps) for step in (0, 31999, 32000, 47999, 48000, 63999)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
 @pytest.mark.parametrize("group", ["model", "norm", "init", "optimizer"])
