@@ -109,6 +109,8 @@ BAD = {
     "optimizer.lr=nan": "optimizer.lr=nan must be a number, more than 0.",
     "optimizer.lr=fast": "optimizer.lr=fast must be a number, more than 0.",
     "optimizer.weight_decay=-1": "optimizer.weight_decay=-1 must be a number, 0 or more.",
+    "schedule.warmup=-1": "schedule.warmup=-1 must be a whole number, 0 or more",
+    "+optimizer.betas=0.9": "optimizer.betas=0.9 must be two numbers from 0 to less than 1.",
     "steps=0": "steps=0 must be a whole number, 1 or more.",
     "steps=1.5": "steps=1.5 must be a whole number, 1 or more.",
     "batch_size=0": "batch_size=0 must be a whole number, 1 or more.",
@@ -192,7 +194,7 @@ def test_another_config_in_the_same_directory_is_refused(cli, tmp_path):
 
 def test_help_says_how_to_start(cli):
     for script, words in (
-        ("train.py", ["Usage: python scripts/train.py", "norm: batch, l1", "scale: demo, paper"]),
+        ("train.py", ["Usage: python scripts/train.py", "norm: batch, batch_no_affine", "scale: demo, paper"]),
         ("reproduce.py", ["scale=demo", "--plan", "--workers"]),
         ("figures.py", ["--scale", "figure4"]),
         ("report.py", ["--scale", "report.html"]),

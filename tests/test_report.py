@@ -261,14 +261,16 @@ def test_the_answer_counts_verdicts() -> None:
         result(claims.NOT_REPRODUCED),
         result(claims.NO_RUNS),
         result(claims.PARTLY, claims.ADDED),
+        result(claims.REPRODUCED, claims.OTHERS[0]),
     ]
     assert report.answer(judged) == [
         "Of the 4 claims that the paper makes, 2 are reproduced, 1 is not reproduced and "
         "1 has no runs so far.",
         "Of the 1 claim that this study adds, 1 is reproduced in part.",
+        "Of the 1 claim that others make of BatchNorm, 1 is reproduced.",
     ]
     assert report.counts(judged) == {
-        claims.REPRODUCED: 2,
+        claims.REPRODUCED: 3,
         claims.PARTLY: 1,
         claims.NOT_REPRODUCED: 1,
         claims.NO_RUNS: 1,

@@ -1,0 +1,63 @@
+"""Writes runs.csv, a line per run, and claims.md, the verdicts that they decide: runs.py DIR."""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from bnstudy.claims import CLAIMS, NO_RUNS, OTHERS, judge, to_markdown
+from bnstudy.results import Run, load_runs
+
+EXPERIMENTS = (
+    "lr_by_init_vgg",
+    "lr_by_init_resnet",
+    "depth_vgg",
+    "depth_resnet",
+    "depth_remedies",
+    "depth_zero_gamma",
+    "placement",
+    "norms",
+    "covariate_shift",
+    "scale_and_shift",
+)
+OPTIONS = {
+    "model": "model",
+    "depth": "model.depth",
+    "placement": "model.placement",
+    "activation": "model.activation",
+    "norm": "norm",
+    "init": "init",
+    "lr": "optimizer.lr",
+    "seed": "seed",
+}
+
+
+def measure(run: Run) -> tuple[str, str, int]:
+    """Percent of the test set at the end, of the training batches of the last tenth; the steps."""
+    steps, accuracies = run["train/accuracy"]
+    last = accuracies[steps >= 0.9 * run.config["steps"]]
+    tested = f"{100 * run['test/accuracy'][1][-1]:.2f}" if run.outcome == "finished" else ""
+    return tested, f"{100 * np.mean(last):.2f}" if len(last) else "", int(steps[-1]) + 1
+
+
+def main() -> None:
+    """The command."""
+    runs = {name: load_runs(name, sys.argv[1]) for name in EXPERIMENTS}
+    runs = {name: [r for r in own if r.outcome != "interrupted"] for name, own in runs.items()}
+    folder = Path(__file__).parent
+    with (folder / "runs.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        measured = ("outcome", "test_accuracy", "training_accuracy", "steps")
+        writer.writerow(("experiment", *OPTIONS, *measured))
+        for name, own in runs.items():
+            for run in own:
+                options = [run.option(path) for path in OPTIONS.values()]
+                writer.writerow((name, *options, run.outcome, *measure(run)))
+    results = [judge(claim, runs) for claim in CLAIMS if claim.topic in OTHERS]
+    decided = [result for result in results if result.verdict != NO_RUNS]
+    (folder / "claims.md").write_text(to_markdown(decided), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
