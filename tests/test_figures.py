@@ -26,12 +26,19 @@ from matplotlib.text import Text
 
 from bnstudy import figures, results
 from bnstudy.figures import (
+    covariate_shift,
+    depth,
     figure8a,
     figure8b,
     figure11,
+    grids,
     lr_by_init,
+    norms,
     panels,
+    placement,
     random_directions,
+    scale_and_shift,
+    scale_and_shift_over_training,
     style,
     wrong_consecutive,
     wrong_envelope,
@@ -216,7 +223,7 @@ def test_an_arm_has_its_colour_in_every_figure(name: str, draw: Callable[[str], 
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
             arm = text.get_text().removeprefix("envelope, ").split(" (")[0].split(", ")[0]
             shared = {"chance", "end of a diverged run", "not finite", "median over steps"}
-            shared |= {"diverged", "diverged before", "not within the run"}
+            shared |= {"diverged", "diverged before", "not within the run", "gradient zero"}
             shared |= {f"{n} seeds {fate}" for n in ("all", "some") for fate in lr_by_init.FATES}
             assert arm in shared or handle.get_color() == colours[arm]
 
@@ -560,6 +567,366 @@ def test_the_relative_range_is_largest_over_smallest_less_one(tmp_path: Path) ->
     run = write(tmp_path, [{"step": i, panels.LOSS: row} for i, row in enumerate(rows)])
     expected = [2.0, 0.0, np.inf, np.nan]
     np.testing.assert_array_equal(random_directions.relative_range(run, panels.LOSS)[1], expected)
+
+
+# Figures of grids
+
+
+def cell_run(
+    directory: Path,
+    lines: list[made_up.Line],
+    outcome: str = "finished",
+    seed: int = 0,
+    **cell: object,
+) -> Run:
+    """A run of a cell that differs from the usual one in this."""
+    cell = made_up.USUAL | {"model": "vgg"} | cell
+    header = made_up.cell_header("made_up", cell, seed)
+    name = f"{seed}_{'_'.join(map(str, cell.values()))}"
+    return results.load_run(made_up.write_record(directory / name, header, lines, outcome))
+
+
+def final(directory: Path, accuracy: float, outcome: str = "finished", **cell: object) -> Run:
+    """A run with this test accuracy at its end."""
+    return cell_run(directory, [{"step": 9, "test/accuracy": accuracy}], outcome, **cell)
+
+
+def symbols(axes: Axes) -> list[str]:
+    """The names in the legend of what a panel has drawn."""
+    return sorted(axes.get_legend_handles_labels()[1])
+
+
+@pytest.mark.parametrize(
+    ("runs", "number", "says"),
+    [
+        ([(0.6, "finished"), (0.9, "finished")], "75", []),
+        ([(0.6, "finished"), (0.9, "diverged")], "35", ["some seeds diverged"]),
+        ([(0.6, "finished"), (0.12, "finished")], "36", ["some seeds at chance"]),
+        ([(0.12, "finished"), (0.14, "finished")], "13", ["all seeds at chance"]),
+        ([(0.6, "diverged"), (0.9, "diverged")], "", ["all seeds diverged"]),
+        ([(0.6, "finished"), (0.9, "interrupted")], "60", []),
+        ([(0.9, "interrupted")], "–", []),
+    ],
+)
+def test_a_cell_has_its_mean_and_says_what_did_not_train(
+    axes: Axes, tmp_path: Path, runs: list[tuple[float, str]], number: str, says: list[str]
+) -> None:
+    cell = [final(tmp_path, value, end, seed=i) for i, (value, end) in enumerate(runs)]
+    lr_by_init.draw_cell(axes, 2, 1, cell)
+    assert [text.get_text() for text in axes.texts] == [number]
+    assert symbols(axes) == says
+    filled = {line.get_markerfacecolor() != "none" for line in axes.lines}
+    assert filled == {name.startswith("all") for name in says}
+
+
+def test_the_heat_map_has_learning_rates_across_and_inits_down(axes: Axes, demo: Runs) -> None:
+    lr_by_init.heat_map(axes, demo["lr_by_init_vgg"], "none")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.01", "0.1", "3"]
+    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert rows == ["xavier large", "kaiming", "xavier uniform"]
+    # xavier_large at lr 3, at the top on the right, is the cell in which all seeds diverged.
+    empty = [text.get_position() for text in axes.texts if not text.get_text()]
+    assert empty == [(2, pytest.approx(0, abs=0.2))]
+    assert axes.get_ylim() == (2.5, -0.5)
+
+
+def trained(directory: Path, accuracies: list[float], **cell: object) -> Run:
+    """A run with these training accuracies."""
+    outcome = str(cell.pop("outcome", "finished"))
+    lines = [{"step": i, "train/accuracy": value} for i, value in enumerate(accuracies)]
+    return cell_run(directory, lines, outcome, **cell)
+
+
+def test_a_cell_is_shown_at_its_fastest_learning_rate(tmp_path: Path) -> None:
+    slow = [trained(tmp_path, [0.1, 0.2, 0.8], lr=0.01, seed=seed) for seed in range(3)]
+    fast = [trained(tmp_path, [0.1, 0.8, 0.9], lr=0.1, seed=seed) for seed in range(2)]
+    stuck = trained(tmp_path, [0.1, 0.1, 0.1], lr=0.1, seed=2)
+    assert depth.fastest([*slow, *fast, stuck], 0.8) == [*fast, stuck]
+    assert depth.fastest([*slow, fast[0], stuck], 0.8) == slow
+    assert depth.fastest([*slow, *fast, stuck], 0.9) == [*fast, stuck]
+    assert depth.fastest([*slow, fast[1], stuck], 0.9) == [fast[1], stuck]
+
+
+def test_whether_an_interrupted_run_gets_there_is_not_known(tmp_path: Path) -> None:
+    run = trained(tmp_path, [0.1, 0.5], outcome="interrupted")
+    assert depth.duration(run, 0.5) == 2
+    assert math.isnan(depth.duration(run, 0.6))
+    diverged = trained(tmp_path, [0.1, 0.5], outcome="diverged", seed=1)
+    assert depth.duration(diverged, 0.6) == math.inf
+
+
+def test_the_target_is_the_highest_that_half_of_the_cells_reach(tmp_path: Path) -> None:
+    reached = {11: 0.95, 13: 0.75, 16: 0.45, 19: 0.1}
+    runs = [trained(tmp_path, [0.1, value], depth=size) for size, value in reached.items()]
+    assert depth.target([depth.cells_of(runs)]) == 0.7
+    assert depth.target([depth.cells_of(runs[1:])]) == 0.4
+    assert depth.target([depth.cells_of(runs[:1]), depth.cells_of(runs[3:])]) == 0.9
+    assert depth.target([depth.cells_of(runs[3:])]) == 0.3
+
+
+def test_steps_to_the_target_against_depth_and_who_is_lost(axes: Axes, tmp_path: Path) -> None:
+    never = [0.1, 0.1]
+    runs = [
+        *(trained(tmp_path, [0.1] * n + [0.9], depth=11, seed=n) for n in (3, 5, 9)),
+        *(trained(tmp_path, never, depth=16, seed=seed) for seed in range(2)),
+        trained(tmp_path, never, depth=16, seed=2, outcome="diverged"),
+    ]
+    depth.times(axes, runs, 0.5, dict.fromkeys(depth.ARMS, "arm"))
+    curve = next(line for line in axes.lines if line.get_label() == "arm")
+    np.testing.assert_array_equal(ydata(curve), [6, np.nan])
+    assert symbols(axes) == ["arm", "diverged before", "not within the run"]
+    (shaded,) = axes.collections
+    assert shaded.get_paths()[0].get_extents().ymax == 10
+    lost = [line for line in axes.lines if line.get_transform() == axes.get_xaxis_transform()]
+    assert [list(line.get_xdata()) for line in lost] == [[1.0], [1.0]]
+    assert missing(axes) == "no BatchNorm runs"
+
+
+def test_a_depth_that_one_arm_lacks_leaves_a_gap(axes: Axes, tmp_path: Path) -> None:
+    cells = [("none", 11), ("batch", 11), ("batch", 16)]
+    runs = [trained(tmp_path, [0.1, 0.9], norm=norm, depth=size) for norm, size in cells]
+    depth.times(axes, runs, 0.5, {arm: arm[0] for arm in depth.ARMS})
+    curves = {line.get_label(): ydata(line) for line in axes.lines}
+    np.testing.assert_array_equal(curves["none"], [2, np.nan])
+    np.testing.assert_array_equal(curves["batch"], [2, 2])
+
+
+def test_the_gradients_are_those_of_step_0_each_seed_once(tmp_path: Path) -> None:
+    def run(first: list[float], **cell: object) -> Run:
+        lines = [
+            {"step": step} | {f"gradients/norm/layer{i + 1}": g for i, g in enumerate(norms)}
+            for step, norms in ((0, first), (5, [7.0] * len(first)))
+        ]
+        return cell_run(tmp_path, lines, **cell)
+
+    one, other = run([1.0, 2.0, 0.0]), run([4.0, 8.0, 0.0], seed=1)
+    same = run([1.0, 2.0, 0.0], lr=0.01)
+    np.testing.assert_allclose(depth.first_gradients([one, other, same]), [2.0, 4.0, 0.0])
+    assert len(depth.first_gradients([])) == 0
+
+
+def test_layers_without_a_gradient_are_marked_and_deeper_is_darker(axes: Axes, demo: Runs) -> None:
+    runs = demo["depth_resnet"] + demo["depth_remedies"]
+    resnets = [run for run in runs if run.choices["model"] == "resnet"]
+    depth.gradients(axes, resnets)
+    (zeros,) = [
+        line
+        for line in axes.lines
+        if line.get_marker() == "|" and len(np.asarray(line.get_xdata()))
+    ]
+    assert len(ydata(zeros)) == 55
+    curves = [line for line in axes.lines if len(ydata(line)) in (20, 56)]
+    assert [len(ydata(line)) for line in curves] == [20, 56, 20, 56, 56, 56]
+    # Of SkipInit's layers one has a gradient: a point, as there is no line.
+    assert [line.get_marker() == "." for line in curves] == [False] * 4 + [True, False]
+    brightness = [sum(to_rgb(line.get_color())) for line in curves]
+    assert brightness[0] > brightness[1] and brightness[2] > brightness[3]
+
+
+def test_networks_of_several_depths_share_a_line_below_the_figure(tmp_path: Path) -> None:
+    runs = [trained(tmp_path, [0.1], depth=size) for size in (16, 11)]
+    runs.append(trained(tmp_path, [0.1], depth=20, model="plain"))
+    label = grids.all_depths(runs)
+    rest = "on digits; batch 64; scale demo"
+    assert [label(run) for run in runs] == [f"VGG-11, 16 {rest}"] * 2 + [f"plain network-20 {rest}"]
+
+
+def test_placement_reads_one_init_of_the_runs_beside_it(demo: Runs) -> None:
+    figure = FIGURES["placement"].draw(runs_of(FIGURES["placement"], demo))
+    assert labels(figure)[:3] == [
+        "standard (9 runs, 1 diverged)",
+        "BatchNorm, before the activation function (9 runs, 3 interrupted)",
+        "BatchNorm, after the activation function (9 runs, 3 interrupted)",
+    ]
+
+
+def test_placement_shows_the_mean_and_a_cross_at_chance(axes: Axes, tmp_path: Path) -> None:
+    cells = {"init": placement.INIT, "norm": "batch", "placement": "after"}
+    runs = [
+        final(tmp_path, 0.5, lr=0.1, **cells),
+        final(tmp_path, 0.9, lr=0.1, seed=1, **cells),
+        final(tmp_path, 0.6, lr=1.0, **cells),
+        final(tmp_path, 0.6, "diverged", lr=1.0, seed=1, **cells),
+        final(tmp_path, 0.1, "interrupted", lr=0.1, seed=2, **cells),
+    ]
+    placement.accuracies(axes, runs)
+    curve, cross = [line for line in axes.lines if line.get_color() == style.ARMS["batch"].colour]
+    np.testing.assert_allclose(ydata(curve), [70, 35])
+    np.testing.assert_allclose(ydata(cross), [10])
+    (place,) = cross.get_xdata()
+    assert place == pytest.approx(1.0, rel=0.2)
+    told = "no standard runs\nno BatchNorm runs, before the activation function"
+    assert missing(axes) == told
+
+
+def preactivations(directory: Path, activation: str, layers: Sequence[int]) -> Run:
+    """A run of an MLP that recorded its pre-activations twice."""
+    lines: list[made_up.Line] = []
+    for step, zeros, within in ((0, 0.9, [0.9, 0.9]), (5, 0.25, [0.3, 0.6])):
+        line: made_up.Line = {"step": step}
+        for i in layers:
+            line[f"activations/histogram/layer{i}"] = [[1, 2, 2, 1]]
+            line[f"activations/range/layer{i}"] = [[-2.0, 2.0]]
+            line[f"activations/zeros/layer{i}"] = zeros
+            line[f"activations/within/layer{i}"] = within
+            line[f"activations/percentiles/layer{i}"] = [[-1.0, 0.0, step], [7, 8, 9]]
+        lines.append(line)
+    return cell_run(directory, lines, model="mlp", activation=activation)
+
+
+@pytest.mark.parametrize(
+    ("activation", "fraction"), [("relu", 0.25), ("sigmoid", 0.6), ("tanh", 0.3)]
+)
+def test_the_fraction_is_of_zeros_or_of_the_linear_range_at_the_end(
+    axes: Axes, tmp_path: Path, activation: str, fraction: float
+) -> None:
+    run = preactivations(tmp_path, activation, [2])
+    assert scale_and_shift.fraction(run, "layer2", activation) == fraction
+    assert math.isnan(scale_and_shift.fraction(run, "layer1", activation))
+    scale_and_shift.distribution(axes, [run], "layer2", activation)
+    kind = "zero" if activation == "relu" else "linear"
+    assert [text.get_text() for text in axes.texts] == [f"{kind}: {100 * fraction:.0f} %\nn = 1"]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "middle", "last"),
+    [((1, 2, 3, 4), "layer2", "layer3"), ((1, 4), "layer1", "layer1"), ((4,), "layer", "layer")],
+)
+def test_the_layer_of_the_outputs_is_not_hidden(
+    tmp_path: Path, recorded: tuple[int, ...], middle: str, last: str
+) -> None:
+    run = preactivations(tmp_path, "tanh", recorded)
+    assert scale_and_shift.middle_layer([run]) == middle
+    assert scale_and_shift_over_training.last_hidden_layer([run]) == last
+
+
+def test_percentiles_over_training_are_of_the_first_unit(axes: Axes, tmp_path: Path) -> None:
+    run = preactivations(tmp_path, "tanh", [3])
+    key = "activations/percentiles/layer3"
+    scale_and_shift_over_training.between(
+        axes, [run], "none", key, lambda run: scale_and_shift_over_training.percentiles(run, key)
+    )
+    np.testing.assert_array_equal(ydata(axes.lines[0]), [0, 0])
+    (shaded,) = axes.collections
+    bounds = shaded.get_paths()[0].get_extents()
+    assert (bounds.ymin, bounds.ymax) == (-1, 5)
+
+
+def test_the_activation_function_has_an_axis_of_its_own(axes: Axes) -> None:
+    z = np.linspace(-2, 2, 5)
+    scale_and_shift.over_it(axes, "relu", z, labelled=True)
+    right = axes.figure.axes[1]
+    np.testing.assert_array_equal(ydata(right.lines[0]), [0, 0, 0, 1, 2])
+    assert right.get_ylabel() == "ReLU(z)"
+    (zero,) = axes.patches
+    assert (zero.get_x(), zero.get_x() + zero.get_width()) == (-2, 0)
+
+
+def test_the_accuracies_on_shifted_inputs_are_those_at_the_end(tmp_path: Path) -> None:
+    key = "covariate_shift/running_accuracy/layer1"
+
+    def run(seed: int, sizes: list[float], accuracies: list[float]) -> Run:
+        lines: list[made_up.Line] = [
+            {"step": 0, covariate_shift.SIZE: sizes, key: [0.1] * len(sizes)},
+            {"step": 5, covariate_shift.SIZE: sizes, key: accuracies},
+        ]
+        return cell_run(tmp_path, lines, seed=seed)
+
+    runs = [run(0, [1.0, 0.0], [0.5, 0.75]), run(1, [0.0, 1.0], [1.0, 0.25])]
+    assert covariate_shift.at_the_end(runs, key) == ([0.0, 1.0], [[75, 100], [50, 25]])
+    assert covariate_shift.at_the_end(runs, key.replace("1", "2")) == ([], [])
+
+
+def test_the_shift_of_the_mean_is_in_standard_deviations(tmp_path: Path) -> None:
+    line: made_up.Line = {"step": 0}
+    layers = {"layer1": ([0.0, 4.0], [1.0, 1.0], [4.0, 9.0]), "layer3": ([0.0], [3.0], [4.0])}
+    for layer, values in layers.items():
+        names = ("mean", "next_mean", "variance")
+        line |= {f"moments/{name}/{layer}": v for name, v in zip(names, values, strict=True)}
+    run = cell_run(tmp_path, [line])
+    np.testing.assert_allclose(covariate_shift.mean_shift(run)[1], [1.0])  # of 1/2, 1, 3/2
+
+
+def test_the_shift_of_the_gradient_is_relative_and_not_of_the_first_layer(tmp_path: Path) -> None:
+    kind = "internal_covariate_shift"
+    shifts = {"layer1": (0.0, 1.0), "layer2": (2.0, 4.0), "layer3": (6.0, 4.0)}
+    line: made_up.Line = {"step": 0}
+    for layer, (shift, length) in shifts.items():
+        line |= {f"{kind}/l2/{layer}": shift, f"{kind}/norm/{layer}": length}
+    np.testing.assert_allclose(covariate_shift.gradient_shift(cell_run(tmp_path, [line]))[1], [1])
+
+
+def landscapes(directory: Path, rows: list[tuple[list[float], list[float]]]) -> Run:
+    """A run at lr 0.1 with these losses and gradient changes at step sizes 0.05, 0.1, 0.4."""
+    lines = [
+        {"step": i, "landscape/step_size": [0.05, 0.1, 0.4], "landscape/gradient_norm": 2.0}
+        | {panels.LOSS: losses, panels.CHANGE: changes}
+        for i, (losses, changes) in enumerate(rows)
+    ]
+    return cell_run(directory, lines)
+
+
+def test_the_measures_of_the_landscape_are_medians_over_training(tmp_path: Path) -> None:
+    rows = [
+        ([1.0, 2.0, 4.0], [0.1, 1.0, 1.0]),
+        ([1.0, 2.0, 9.0], [0.1, 2.0, 4.0]),
+        ([1.0, math.nan, math.inf], [0.1, math.inf, 1.0]),
+    ]
+    run = landscapes(tmp_path, rows)
+    assert norms.width(run) == 8
+    assert norms.relative_change(run) == 1
+    assert norms.beta_times_lr(run) == pytest.approx(0.1 * 2.0 / (0.1 * 2.0))
+
+
+def test_the_accuracy_of_a_run_is_over_its_last_tenth(tmp_path: Path) -> None:
+    run = trained(tmp_path, [0.0] * 18 + [0.5, 1.0])
+    run.config["steps"] = 20
+    assert norms.accuracy(run) == 75
+
+
+@pytest.mark.parametrize(
+    ("xs", "ys", "rho"),
+    [
+        ([1, 2, 3, 4], [1, 8, 9, math.inf], 1.0),
+        ([1, 2, 3, 4], [4, 3, 2, 1], -1.0),
+        ([1, 2, 3, 4, 5], [2, 1, 4, 3, 5], 0.8),
+        ([1, 2, 2, 3], [1, 2, 3, 4], 4.5 / math.sqrt(4.5 * 5)),  # ties have their mean rank
+        ([1, 2, 3], [5, 5, 5], math.nan),
+    ],
+)
+def test_spearmans_rank_correlation(xs: list[float], ys: list[float], rho: float) -> None:
+    found = grids.spearman(np.array(xs, dtype=float), np.array(ys, dtype=float))
+    assert found == pytest.approx(rho, nan_ok=True)
+
+
+def test_every_norm_is_named_in_every_panel_with_a_marker_of_its_own(
+    draw: Callable[[str], Figure],
+) -> None:
+    figure = draw("norms")
+    for axes in figure.axes[:3]:
+        names = [text.get_text() for text in axes.texts]
+        assert sorted(names) == sorted(norms.SHORT.values())
+        points = [line for line in axes.lines if line.get_gid()]
+        assert len(points) == 60 - 4 - 2
+        assert len({line.get_marker() for line in points}) == len(norms.SHORT)
+    assert "they diverged: standard at lr 0.1 (1), weight norm at lr 0.1 (3)." in words(
+        figure
+    ).replace("\n", " ")
+    assert "were interrupted: BatchNorm at lr 0.01 (1)" in words(figure)
+
+
+def test_the_correlation_is_given_for_each_learning_rate(axes: Axes, demo: Runs) -> None:
+    runs = demo["norms"]
+    norms.scatter(axes, runs, lambda run: -norms.accuracy(run), [0.01, 0.1])
+    title = axes.get_title().replace("\u00a0", " ").splitlines()
+    assert title == ["lr 0.01: ρ = −1.00 (n = 29)", "lr 0.1: ρ = −1.00 (n = 25)"]
+
+
+def test_a_measure_that_is_infinite_is_on_the_right_edge(axes: Axes, demo: Runs) -> None:
+    norms.scatter(axes, demo["norms"], lambda run: math.inf, [0.1])
+    assert {float(line.get_xdata()[0]) for line in axes.lines} == {1.0}
+    assert all(line.get_transform() == axes.get_yaxis_transform() for line in axes.lines)
+    assert axes.get_title().replace("\u00a0", " ") == "lr 0.1: no ρ (n = 25)"
 
 
 # The paper's curves

@@ -31,6 +31,7 @@ ARMS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
 }
 LEVELS = (0.9, 0.7, 0.5, 0.4, 0.3)
 GRADIENT = "gradients/norm"
+LOST = (np.inf, 1.0)  # no run is known to get there
 TOP = 0.95  # where runs are marked that never get there, in a panel's height
 Cells = dict[tuple[tuple[str, str], int], list[Run]]  # by arm and depth: at every lr
 
@@ -54,7 +55,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             gradients(below, own)
             above.set_title(COLUMNS[name])
         make_room(grid[0], above=0.25)
-        make_room(grid[1], below=0.2)
+        make_room(grid[1], below=0.3)
         panels.outermost(grid[0]).set_ylabel(f"steps to {100 * level:.0f} %\ntraining accuracy")
         panels.outermost(grid[1]).set_ylabel("norm of the layer's gradient")
         panels.legend(figure, list(grid.flat))
@@ -65,7 +66,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             *(f"No runs of {name}." for name in absent),
             panels.running_note(chosen),
             f"Above: at the lr ({lrs}) that is fastest in the median over seeds; lines: that "
-            "median; shaded: smallest to largest.",
+            "median; shaded: smallest to largest; dots: runs.",
             f"{100 * level:.0f}\u00a0%: the highest of {tried} that half of all points reach.",
             "Below: at step 0, mean over seeds; darker: deeper; remedies: the deepest alone.",
         )
@@ -94,25 +95,31 @@ def duration(run: Run, level: float) -> float:
 
 
 def fastest(runs: Sequence[Run], level: float) -> list[Run]:
-    """The runs of a cell at the learning rate with the smallest median of steps to the level."""
+    """The runs of a cell at the learning rate with the smallest median of steps to the level.
 
-    def median(own: Sequence[Run]) -> float:
-        known = [steps for run in own if not np.isnan(steps := duration(run, level))]
-        return float(np.median(known)) if known else np.inf
+    Where most never get there, the one at which the largest part does, then the smallest.
+    """
 
-    return min(grids.by_option(runs, "optimizer.lr").values(), key=median)
+    def slowness(own: Sequence[Run]) -> tuple[float, float]:
+        known = durations(own, level)
+        return (float(np.median(known)), float(np.isinf(known).mean())) if len(known) else LOST
+
+    return min(grids.by_option(runs, "optimizer.lr").values(), key=slowness)
+
+
+def durations(runs: Sequence[Run], level: float) -> Values:
+    """Steps to the level of the runs of which they are known."""
+    steps = np.array([duration(run, level) for run in runs], dtype=float)
+    return steps[~np.isnan(steps)]
 
 
 def target(columns: Sequence[Cells]) -> float:
     """The highest level that half of all cells reach at their fastest lr, or else the lowest."""
     cells = [cell for own in columns for cell in own.values()]
     for level in LEVELS:
-        reached = 0
-        for cell in cells:
-            known = [duration(run, level) for run in fastest(cell, level)]
-            known = [steps for steps in known if not np.isnan(steps)]
-            reached += bool(known) and bool(np.isfinite(np.median(known)))
-        if cells and 2 * reached >= len(cells):
+        shown = [durations(fastest(cell, level), level) for cell in cells]
+        reached = [len(known) > 0 and np.isfinite(np.median(known)) for known in shown]
+        if cells and 2 * sum(reached) >= len(cells):
             return level
     return LEVELS[-1]
 
@@ -134,17 +141,19 @@ def times(
     for number, arm in enumerate(arms):
         # Depths are far from evenly spaced; and arms stand beside each other.
         aside = 0.07 * (number - (len(arms) - 1) / 2)
-        shown = [fastest(cells.get((arm, depth), []), level) for depth in depths]
-        xs, values = (
-            np.arange(len(depths)) + aside,
-            [[duration(r, level) for r in o] for o in shown],
-        )
+        shown = [
+            fastest(cells[arm, depth], level) if (arm, depth) in cells else [] for depth in depths
+        ]
+        xs, values = np.arange(len(depths)) + aside, [durations(cell, level) for cell in shown]
         _, linestyle, marker = ARMS[arm]
         everyone = [run for run in runs if arm_of(run) == arm]
         look: dict[str, Any] = {"linestyle": linestyle, "label": labels[arm]}
         look |= {"marker": marker, "markerfacecolor": "white"} if marker else {}
         grids.line(axes, everyone, xs, values, middle=np.median, **look)
-        for x, cell in zip(xs, shown, strict=True):
+        for x, cell, steps in zip(xs, shown, values, strict=True):
+            finite = steps[np.isfinite(steps)]
+            colour = style.ARMS[arm[0]].colour
+            axes.plot(np.full(len(finite), x), finite, ".", color=colour, markersize=2.5)
             mark_lost(axes, x, cell, level)
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     axes.set(xlabel="depth", xlim=(-0.4, len(depths) - 0.6))
@@ -192,7 +201,7 @@ def gradients(axes: Axes, runs: Sequence[Run]) -> None:
                 colour = style.ARMS[arm[0]].tint(share if len(depths) > 1 else 0.0)
                 look: dict[str, Any] = {"linestyle": linestyle, "linewidth": 0.9, "color": colour}
                 # A layer between two without a gradient is a point.
-                look |= {"marker": ".", "markersize": 3} if more else {}
+                look |= {"marker": ".", "markersize": 3} if (norms == 0).any() else {}
                 axes.plot(places, panels.drawable(norms, log=True), **look)
                 mark_zeros(axes, places[norms == 0], colour, number)
     axes.set(xlabel="layer (0: first, 1: last)")
@@ -202,7 +211,7 @@ def mark_zeros(axes: Axes, places: Values, colour: style.Colour, number: int) ->
     """A tick at the bottom for every layer whose gradient is exactly zero; a row per arm."""
     if len(places):
         look: dict[str, Any] = {"marker": "|", "linestyle": "", "markersize": 3.5}
-        height = np.full(len(places), 0.02 + 0.03 * number)
+        height = np.full(len(places), 0.02 + 0.045 * number)
         place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         axes.plot(places, height, color=colour, **place, **look)
         panels.explain(axes, "gradient zero", **look)
