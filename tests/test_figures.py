@@ -144,10 +144,18 @@ def labels(figure: Figure) -> list[str]:
 
 def test_the_figures_are_found_in_their_order() -> None:
     papers = ["1", "2", "3a", "3b", "4", "5a", "5b", "6", "8a", "8b", "9", "10", "11", "12", "13"]
-    others = ["lr_by_init", "norms", "placement", "random_directions", "scale_and_shift"]
+    others = [
+        "covariate_shift",
+        "depth",
+        "lr_by_init",
+        "norms",
+        "placement",
+        "random_directions",
+        "scale_and_shift",
+    ]
     others += ["scale_and_shift_over_training", "wrong_consecutive", "wrong_envelope"]
     figures_of_the_paper = [f"figure{number}" for number in papers]
-    assert list(FIGURES) == ["covariate_shift", "depth", *figures_of_the_paper, *others]
+    assert list(FIGURES) == [*figures_of_the_paper, *others]
 
 
 def test_a_new_figure_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The paper's figures, redrawn from runs: one module each, with EXPERIMENTS and draw(runs).
+"""Figures drawn from runs, the paper's and others: one module each, EXPERIMENTS and draw(runs).
 
 A new figure is a new file in this folder; nothing else has to know of it.
 """
@@ -10,7 +10,10 @@ from types import ModuleType
 
 
 def discover() -> dict[str, ModuleType]:
-    """Every figure by name, figure4 before figure10: the modules with EXPERIMENTS and draw."""
+    """Every figure by name: the modules with EXPERIMENTS and draw.
+
+    The paper's first, figure4 before figure10, then the others by name.
+    """
     names = sorted((module.name for module in pkgutil.iter_modules(__path__)), key=_natural)
     modules = {name: import_module(f"{__name__}.{name}") for name in names}
     return {
@@ -25,5 +28,6 @@ def title(figure: ModuleType) -> str:
     return (figure.__doc__ or "").strip().split("\n")[0]
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(digits or 0), letters) for digits, letters in re.findall(r"(\d*)(\D*)", name)]
+def _natural(name: str) -> tuple[bool, list[tuple[int, str]]]:
+    parts = [(int(digits or 0), letters) for digits, letters in re.findall(r"(\d*)(\D*)", name)]
+    return not name.startswith("figure"), parts
