@@ -1,4 +1,4 @@
-"""Draw the paper's figures from runs: needs neither a GPU nor torch."""
+"""Draw figures from runs: needs neither a GPU nor torch."""
 
 import argparse
 import sys

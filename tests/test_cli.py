@@ -194,7 +194,10 @@ def test_another_config_in_the_same_directory_is_refused(cli, tmp_path):
 
 def test_help_says_how_to_start(cli):
     for script, words in (
-        ("train.py", ["Usage: python scripts/train.py", "norm: batch, batch_no_affine", "scale: demo, paper"]),
+        (
+            "train.py",
+            ["Usage: python scripts/train.py", "norm: batch, batch_no", "scale: demo, paper"],
+        ),
         ("reproduce.py", ["scale=demo", "--plan", "--workers"]),
         ("figures.py", ["--scale", "figure4"]),
         ("report.py", ["--scale", "report.html"]),
