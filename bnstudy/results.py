@@ -45,7 +45,7 @@ ABOVE_CHANCE = 0.05
 NETWORKS = {
     "vgg": "VGG",
     "resnet": "ResNet",
-    "plain": "plain network",
+    "plain": "plain",  # He et al. 2016: plain-20
     "deep_linear": "deep linear network",
     "mlp": "MLP",
 }

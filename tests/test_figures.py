@@ -736,7 +736,7 @@ def test_networks_of_several_depths_share_a_line_below_the_figure(tmp_path: Path
     runs.append(trained(tmp_path, [0.1], depth=20, model="plain"))
     label = grids.all_depths(runs)
     rest = "on digits; batch 64; scale demo"
-    assert [label(run) for run in runs] == [f"VGG-11, 16 {rest}"] * 2 + [f"plain network-20 {rest}"]
+    assert [label(run) for run in runs] == [f"VGG-11, 16 {rest}"] * 2 + [f"plain-20 {rest}"]
 
 
 def test_placement_reads_one_init_of_the_runs_beside_it(demo: Runs) -> None:
