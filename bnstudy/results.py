@@ -386,3 +386,16 @@ def effective_beta(run: Run) -> Series:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(np.isfinite(changes), changes, np.inf) / distances
     return steps, ratios.max(axis=1)
+
+
+def spearman(xs: Values, ys: Values) -> float:
+    """Spearman's rank correlation, ties with their mean rank; NaN if either does not vary."""
+    ranks = [_ranks(np.asarray(values, dtype=float)) for values in (xs, ys)]
+    x, y = (rank - rank.mean() for rank in ranks)
+    length = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / length) if length > 0 else float("nan")
+
+
+def _ranks(values: Values) -> Values:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]

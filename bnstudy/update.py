@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from bnstudy.data import Batch
 from bnstudy.params import Params
 
+# Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
+PERCENTILES = (0.15, 0.50, 0.85)
 # The parts of a layer that, like gamma and beta, scale and move what the conv or linear maps.
 NORM_PARTS = ("norm", "bias_in", "scale_out")
 
@@ -213,6 +215,16 @@ def sample_units(outputs: Tensor, units: int) -> Tensor:
     units = min(units, features)
     chosen = [i * features // units for i in range(units)]
     return outputs[:, chosen].transpose(0, 1).flatten(1)
+
+
+def percentiles(values: Tensor) -> Tensor:
+    """The nearest-rank 15, 50 and 85 percentiles [U, 3] of values [U, M].
+
+    Sorted by hand: torch.quantile refuses more than 2^24 values.
+    """
+    ranked = values.sort(dim=1).values
+    last = ranked.shape[1] - 1
+    return ranked[:, [round(fraction * last) for fraction in PERCENTILES]]
 
 
 def default_generators(device: torch.device) -> list[torch.Generator]:

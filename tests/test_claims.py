@@ -1187,16 +1187,6 @@ def test_the_share_of_the_gain_that_another_norm_has() -> None:
     assert norms.share_of_gain(none, batch, diverged) == pytest.approx(-0.2)
 
 
-def test_ranks_correlate() -> None:
-    assert norms.rank(np.array([3.0, 1.0, 3.0, 9.0])).tolist() == [1.5, 0, 1.5, 3]
-    up, bent = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 10.0, 11.0, 1e9])
-    assert norms.spearman(up, bent) == pytest.approx(1)
-    assert norms.spearman(up, -bent) == pytest.approx(-1)
-    # 1 - 6 sum d^2 / (n (n^2 - 1)), d = 0, 0, 1, 1.
-    assert norms.spearman(up, np.array([1.0, 2.0, 4.0, 3.0])) == pytest.approx(1 - 12 / 60)
-    assert math.isnan(norms.spearman(up, np.ones(4)))
-
-
 def changing(norm: str, change: float, accuracy: float = 0.5) -> Run:
     """A run whose gradient changes by this, relative to itself, over the step taken."""
     landscape = {

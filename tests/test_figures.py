@@ -903,7 +903,7 @@ def test_the_accuracy_of_a_run_is_over_its_last_tenth(tmp_path: Path) -> None:
     ],
 )
 def test_spearmans_rank_correlation(xs: list[float], ys: list[float], rho: float) -> None:
-    found = grids.spearman(np.array(xs, dtype=float), np.array(ys, dtype=float))
+    found = results.spearman(np.array(xs, dtype=float), np.array(ys, dtype=float))
     assert found == pytest.approx(rho, nan_ok=True)
 
 

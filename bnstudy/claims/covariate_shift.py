@@ -152,8 +152,8 @@ CLAIMS = (
         name="less_drift",
         title="The means of activations drift less from step to step with BatchNorm",
         says="BatchNorm reduces “the change in the distribution of network activations due to the "
-        "change in network parameters during training”. Right after a norm, which fixes the mean, that "
-        "nearly holds by construction.",
+        "change in network parameters during training”. Right after a norm, which fixes the mean, "
+        "that nearly holds by construction.",
         source="Ioffe & Szegedy 2015, section 2",
         arms=(STANDARD, BATCH),
         quantity="change of a unit's mean in a step over its standard deviation, median of the "

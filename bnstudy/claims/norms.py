@@ -8,7 +8,7 @@ import numpy as np
 from bnstudy.claims.judging import Arm, Claim
 from bnstudy.claims.reductions import relative_change, training_accuracy
 from bnstudy.claims.rules import Rule, at_least, at_most, less_than
-from bnstudy.results import Run, Values
+from bnstudy.results import Run, spearman
 
 
 def share_of_gain(standard: Run, batch: Run, other: Run) -> float:
@@ -29,21 +29,6 @@ def smooth_and_accurate(runs: Sequence[Run]) -> float:
     points = [(training_accuracy(run, share=0.1), relative_change(run)) for run in runs]
     known = np.array([point for point in points if not np.isnan(point).any()])
     return spearman(*known.T) if len(known) >= 4 else math.nan
-
-
-def spearman(first: Values, second: Values) -> float:
-    """The correlation of the ranks of two lists; NaN if all of one are equal."""
-    ranks = [rank(values) for values in (first, second)]
-    if any(np.ptp(own) == 0 for own in ranks):
-        return math.nan
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def rank(values: Values) -> Values:
-    """The ranks from 0 on; equal values share the mean of theirs."""
-    below = (values[:, None] > values).sum(axis=1)
-    equal = (values[:, None] == values).sum(axis=1)
-    return below + (equal - 1) / 2
 
 
 STANDARD = Arm("the standard network", "norms", "none", 0.1)

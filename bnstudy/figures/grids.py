@@ -108,16 +108,3 @@ def medians(values: Values) -> Values:
     """The median of every row, [n, m] to [n], NaN left out; NaN where a row has nothing else."""
     rows = [row[~np.isnan(row)] for row in values]
     return np.array([np.median(row) if len(row) else np.nan for row in rows])
-
-
-def spearman(xs: Values, ys: Values) -> float:
-    """Spearman's rank correlation, ties with their mean rank; NaN if either does not vary."""
-    ranks = [_ranks(np.asarray(values, dtype=float)) for values in (xs, ys)]
-    x, y = (rank - rank.mean() for rank in ranks)
-    length = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / length) if length > 0 else float("nan")
-
-
-def _ranks(values: Values) -> Values:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]

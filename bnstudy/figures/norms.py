@@ -21,7 +21,7 @@ from matplotlib.transforms import Bbox
 
 from bnstudy.figures import grids, panels, style
 from bnstudy.figures.wrong_consecutive import own_step
-from bnstudy.results import Run, Values, edges, effective_beta
+from bnstudy.results import Run, Values, edges, effective_beta, spearman
 
 EXPERIMENTS = ("norms",)
 SHORT = {
@@ -119,7 +119,7 @@ def scatter(
             look = looks(run.norm, lr, lrs)
             axes.plot(x if finite else 1.0, y, gid=run.norm, clip_on=False, **place, **look)
         known = np.array([point for point in points.values() if not np.isnan(point[0])])
-        rho = grids.spearman(known[:, 0], known[:, 1]) if len(known) > 2 else np.nan
+        rho = spearman(known[:, 0], known[:, 1]) if len(known) > 2 else np.nan
         says = f"ρ\u00a0=\u00a0{rho:.2f}".replace("-", "−") if np.isfinite(rho) else "no ρ"
         titles.append(f"lr\u00a0{style.number(lr)}: {says} (n\u00a0=\u00a0{len(known)})")
     axes.set_title("\n".join(titles))

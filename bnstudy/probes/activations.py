@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.update import Update, sample_units, select_layers
+from bnstudy.update import Update, percentiles, sample_units, select_layers
 
-# Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
-PERCENTILES = (0.15, 0.50, 0.85)
+
 # Where tanh z is within 8 % of z, and the sigmoid 1/2 + tanh(z / 2) / 2 of its own tangent.
 LINEAR = (0.5, 1.0)
 
@@ -61,7 +60,7 @@ class Activations:
             "range": torch.stack([low, high], dim=1),
             "mean": sampled.mean(1),
             "variance": sampled.var(1, correction=0),
-            "percentiles": _percentiles(sampled),
+            "percentiles": percentiles(sampled),
             "zeros": (outputs <= 0).double().mean(),
             "within": torch.stack([(outputs.abs() < limit).double().mean() for limit in LINEAR]),
         }
@@ -75,13 +74,3 @@ def _histogram(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     index = torch.where(finite, position, 0.0).long().clamp(0, bins - 1)
     counts = torch.zeros(len(values), bins, dtype=torch.int64, device=values.device)
     return counts.scatter_add_(1, index, finite.long())
-
-
-def _percentiles(values: Tensor) -> Tensor:
-    """The nearest-rank percentiles [U, 3] of values [U, M].
-
-    Sorted by hand: torch.quantile refuses more than 2^24 values.
-    """
-    ranked = values.sort(dim=1).values
-    last = ranked.shape[1] - 1
-    return ranked[:, [round(fraction * last) for fraction in PERCENTILES]]

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.update import Update, sample_units, select_layers
-
-# Those of the probe `activations`, so that one figure shows both.
-PERCENTILES = (0.15, 0.50, 0.85)
+from bnstudy.update import Update, percentiles, sample_units, select_layers
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,5 @@ class ScaleAndShift:
                 if part in parts:
                     values = update.params[parts[part]].flatten()
                     measured[f"{key}/{name}"] = sample_units(values[None], self.units).flatten()
-                    measured[f"{key}_percentiles/{name}"] = _percentiles(values)
+                    measured[f"{key}_percentiles/{name}"] = percentiles(values[None])[0]
         return {"layers": torch.tensor(found), **measured}
-
-
-def _percentiles(values: Tensor) -> Tensor:
-    """The nearest-rank percentiles [3] of values [C]."""
-    last = len(values) - 1
-    return values.sort().values[[round(fraction * last) for fraction in PERCENTILES]]
