@@ -8,7 +8,6 @@ from torch import Tensor
 
 from bnstudy.update import Update, percentiles, sample_units, select_layers
 
-
 # Where tanh z is within 8 % of z, and the sigmoid 1/2 + tanh(z / 2) / 2 of its own tangent.
 LINEAR = (0.5, 1.0)
 
