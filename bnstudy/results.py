@@ -388,6 +388,19 @@ def effective_beta(run: Run) -> Series:
     return steps, ratios.max(axis=1)
 
 
+def own_step(run: Run) -> Series:
+    """The gradient change over the step that training makes, step size lr: steps [n], values [n].
+
+    Infinite where that is not finite; NaN throughout if the step size was not measured.
+    """
+    steps, changes = run["landscape/gradient_change"]
+    found = np.flatnonzero(np.isclose(run["landscape/step_size"][1][0], run.lr, rtol=1e-3))
+    if not len(found):
+        return steps, np.full(len(steps), np.nan)
+    values = changes[:, found[0]]
+    return steps, np.where(np.isfinite(values), values, np.inf)
+
+
 def spearman(xs: Values, ys: Values) -> float:
     """Spearman's rank correlation, ties with their mean rank; NaN if either does not vary."""
     ranks = [_ranks(np.asarray(values, dtype=float)) for values in (xs, ys)]

@@ -40,7 +40,6 @@ from bnstudy.figures import (
     scale_and_shift,
     scale_and_shift_over_training,
     style,
-    wrong_consecutive,
     wrong_envelope,
 )
 from bnstudy.results import Run
@@ -567,7 +566,7 @@ def test_a_seed_that_lacks_a_learning_rate_has_no_envelope(axes: Axes, demo: Run
 def test_the_change_on_one_batch_is_over_the_step_of_training(tmp_path: Path) -> None:
     line = {"landscape/step_size": [0.05, 0.1, 0.4], panels.CHANGE: [1.0, 2.0, 3.0]}
     run = write(tmp_path, [{"step": 0} | line])
-    np.testing.assert_array_equal(wrong_consecutive.own_step(run)[1], [2.0])
+    np.testing.assert_array_equal(results.own_step(run)[1], [2.0])
 
 
 def test_the_relative_range_is_largest_over_smallest_less_one(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from bnstudy.claims.judging import Arm
-from bnstudy.results import Run, Series, Values, edges, final_accuracy, find_layer, steps_to
+from bnstudy.results import (
+    Run,
+    Series,
+    Values,
+    edges,
+    final_accuracy,
+    find_layer,
+    own_step,
+    steps_to,
+)
 
 # Arms
 
@@ -208,14 +217,8 @@ def relative_change(run: Run) -> float:
 
     NaN if eta = lr was not measured.
     """
-    step_sizes = run["landscape/step_size"][1][0]
-    found = np.flatnonzero(np.isclose(step_sizes, run.lr, rtol=1e-3))
-    if not len(found):
-        return math.nan
-    changes = run[CHANGE][1][:, found[0]]
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(np.isfinite(changes), changes, np.inf) / run[GRADIENT][1]
-    return median(relative)
+        return median(own_step(run)[1] / run[GRADIENT][1])
 
 
 def change_ratio(standard: Run, *others: Run) -> float:

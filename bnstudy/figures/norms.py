@@ -20,8 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from bnstudy.figures import grids, panels, style
-from bnstudy.figures.wrong_consecutive import own_step
-from bnstudy.results import Run, Values, edges, effective_beta, spearman
+from bnstudy.results import Run, Values, edges, effective_beta, own_step, spearman
 
 EXPERIMENTS = ("norms",)
 SHORT = {

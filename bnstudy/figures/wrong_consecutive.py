@@ -10,12 +10,11 @@ beside the gradient change over the very same step, theta - lr g, on one batch; 
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series
+from bnstudy.results import Run, own_step
 
 EXPERIMENTS = ("vgg",)
 LR = 0.1
@@ -55,10 +54,3 @@ def change(axes: Axes, runs: Sequence[Run], key: str) -> None:
     for cell in panels.cells(axes, runs, [LR], key):
         panels.curve(axes, cell, read, log=True)
     panels.step_axis(axes, runs)
-
-
-def own_step(run: Run) -> Series:
-    """The gradient change on one batch over the step that training makes: step size lr."""
-    steps, changes = run[panels.CHANGE]
-    step_sizes = run["landscape/step_size"][1][0]
-    return steps, changes[:, np.argmin(np.abs(step_sizes - run.lr))]
