@@ -873,6 +873,11 @@ def landscapes(directory: Path, rows: list[tuple[list[float], list[float]]]) -> 
     return cell_run(directory, lines)
 
 
+def test_markers_are_filled_at_the_largest_learning_rate_also_where_it_is_the_only_one() -> None:
+    fills = [norms.looks("batch", lr, lrs) for lr, lrs in ((0.1, [0.1]), (1, [0.1, 1]))]
+    assert fills[0] == fills[1] != norms.looks("batch", 0.1, [0.1, 1])
+
+
 def test_the_measures_of_the_landscape_are_medians_over_training(tmp_path: Path) -> None:
     rows = [
         ([1.0, 2.0, 4.0], [0.1, 1.0, 1.0]),

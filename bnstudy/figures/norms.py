@@ -132,9 +132,9 @@ def scatter(
 
 
 def looks(norm: str, lr: float, lrs: Sequence[float]) -> dict[str, Any]:
-    """The marker of a run: filled at the largest learning rate, open at the smallest."""
+    """The marker of a run: filled at the largest learning rate, open at the smallest of several."""
     arm = style.ARMS[norm]
-    share = 1 - sorted(lrs).index(lr) / max(1, len(lrs) - 1)
+    share = 1 - sorted(lrs).index(lr) / (len(lrs) - 1) if len(lrs) > 1 else 0.0
     fill = {"markerfacecolor": arm.tint(share), "markeredgecolor": arm.colour}
     return {"marker": arm.marker, "markersize": 5, "linestyle": "", "color": arm.colour} | fill
 
