@@ -3,6 +3,8 @@
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,35 @@ def save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
+    with _written(path, state) as temporary:
+        if path.exists():
+            os.replace(path, previous(path))
+        os.replace(temporary, path)
+
+
+def keep(directory: Path, step: int, model: nn.Module) -> None:
+    """Write parameters and buffers after `step` updates to `weights/<step>.pt`, for surfaces."""
+    folder = directory / "weights"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{step:08d}.pt"
+    with _written(path, model.state_dict()) as temporary:
+        os.replace(temporary, path)
+
+
+def kept(directory: Path) -> dict[int, Path]:
+    """The weights that a run kept, by step."""
+    return {int(path.stem): path for path in sorted((directory / "weights").glob("*[0-9].pt"))}
+
+
+def remove_kept(directory: Path) -> None:
+    """Delete the weights that a run kept."""
+    for path in kept(directory).values():
+        path.unlink()
+
+
+@contextmanager
+def _written(path: Path, state: dict[str, Any]) -> Iterator[Path]:
+    """The state in a whole file beside `path`, to be moved there."""
     # By way of memory: on a full disk torch's own writer says "unexpected pos" and not why.
     whole = io.BytesIO()
     torch.save(state, whole)
@@ -33,9 +64,7 @@ def save(
             file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, previous(path))
-        os.replace(temporary, path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 

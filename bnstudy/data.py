@@ -46,10 +46,14 @@ def derive_seed(*parts: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Inputs [N, ...] and targets: class indices [N] (int64), or [N, D] for regression."""
+    """Inputs [N, ...] and targets: class indices [N] (int64), or [N, D] for regression.
 
-    inputs: Tensor
-    targets: Tensor
+    Of a network of one's own they may be whatever its model and criterion take: a tuple of inputs
+    is given as arguments, a dict by name.
+    """
+
+    inputs: Any
+    targets: Any
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""

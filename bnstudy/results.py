@@ -29,6 +29,7 @@ NOT_SCIENCE = (
     "progress",
     "wandb",
     "save_every",
+    "keep_every",
     "save_seconds",
     "force",
     "scale",

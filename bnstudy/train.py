@@ -1,6 +1,7 @@
 """The training loop."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ def train(
     schedule: Callable[[int, int], float] = constant,
     test_every: int = 0,
     start: int = 0,
+    initial: Params | None = None,
     save: Callable[[int], None] = lambda step: None,
     save_due: Callable[[int], bool] = lambda step: False,
     stop: Callable[[], bool] = lambda: False,
@@ -41,11 +43,14 @@ def train(
     The record of a step describes the parameters before its update. Probes are called after it,
     because they may look at both ends, and see the same batch and the same noise. At every step the
     optimizer's lr is multiplied by `schedule(step, steps)`; if that is ever other than 1, the
-    product is recorded as train/lr. `save(step)` stores the state after that many updates: when it
-    is `save_due(step)`, at the end, and before training ends early because `stop()` says so.
+    product is recorded as train/lr. `initial` are the parameters before step 0, for probes of a run
+    that starts later. `save(step)` stores the state after that many updates: when it is
+    `save_due(step)`, at the end, and before training ends early because `stop()` says so.
     """
     layers = layers_of(model)
     test = data.test_sample(TEST_SAMPLE) if probes else None
+    if probes and start == 0:
+        initial = copy_of(model)
     scheduled = any(schedule(step, steps) != 1 for step in range(steps))
     model.train()
     for step in range(start, steps):
@@ -62,15 +67,17 @@ def train(
         value.backward()
         record |= {"train/loss": value.detach(), **penalty(optimizer)}
         record |= accuracy("train", outputs, batch.targets)
-        params = {name: p.clone() for name, p in trainable(model).items()} if due else {}
+        params = copy_of(model) if due else {}
         lr = take_step(optimizer, schedule(step, steps))
         if scheduled:
             record["train/lr"] = torch.tensor(lr, dtype=torch.float64)
 
         if due:
             grads, new_params = gradients(model), trainable(model)
-            next_loss = loss_of_step(model, data, step + 1, batch_size, seed)
-            update = Update(step, loss, params, grads, new_params, lr, layers, next_loss, test)
+            losses = partial(_later_loss, model, data, batch_size, seed, step)
+            update = Update(
+                step, loss, params, grads, new_params, lr, layers, losses, test, initial
+            )
             for name, probe in due.items():
                 record |= {f"{name}/{key}": value for key, value in probe(update).items()}
         if not recorder.log(step, record):
@@ -92,6 +99,12 @@ def loss_of_step(model: nn.Module, data: DataSet, step: int, batch_size: int, se
     """The loss that training descends at a step: its batch and its noise."""
     batch = data.batch(step, batch_size, seed)
     return Loss(model, data.criterion, batch, derive_seed(seed, step, NOISE))
+
+
+def _later_loss(
+    model: nn.Module, data: DataSet, batch_size: int, seed: int, step: int, after: int
+) -> Loss:
+    return loss_of_step(model, data, step + after, batch_size, seed)
 
 
 def take_step(optimizer: torch.optim.Optimizer, factor: float) -> float:
@@ -152,6 +165,11 @@ def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def trainable(model: nn.Module) -> Params:
     """The trainable parameters, as views that follow the optimizer."""
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def copy_of(model: nn.Module) -> Params:
+    """The trainable parameters as they are now."""
+    return {name: tensor.clone() for name, tensor in trainable(model).items()}
 
 
 def gradients(model: nn.Module) -> Params:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Loss:
     """
 
     model: nn.Module
-    criterion: Callable[[Tensor, Tensor], Tensor]
+    criterion: Callable[[Any, Any], Tensor]
     batch: Batch
     seed: int
     statistics: Literal["batch", "running"] = "batch"
@@ -41,7 +41,7 @@ class Loss:
         with self._as_training_saw_it():
             return self.criterion(self._forward(params), self.batch.targets)
 
-    def outputs(self, params: Params) -> Tensor:
+    def outputs(self, params: Params) -> Any:
         """The model's outputs on the batch in the same forward pass."""
         with self._as_training_saw_it():
             return self._forward(params)
@@ -67,29 +67,47 @@ class Loss:
 
         Exact for BatchNorm with batch statistics, where forward-over-reverse is not.
         """
+        return self.hessian(params)(vector)
+
+    def hessian(self, params: Params) -> Callable[[Params], Params]:
+        """The Hessian at `params` as a function that multiplies it by a vector.
+
+        The gradient and its graph are computed here, once: a product is one backward pass through
+        them. They stay in memory as long as the function does.
+        """
         leaves, wrt = _leaves(params, None)
         tensors = [leaves[name] for name in wrt]
-        grads = torch.autograd.grad(self(leaves), tensors, create_graph=True, allow_unused=True)
+        value = self(leaves)
+        grads: Sequence[Tensor | None] = [None] * len(wrt)
+        if value.requires_grad:
+            grads = torch.autograd.grad(value, tensors, create_graph=True, allow_unused=True)
         # A piecewise linear network in one of its tensors has a gradient with no graph behind it.
-        curved = [(g, vector[n]) for g, n in zip(grads, wrt, strict=True) if _has_graph(g)]
-        if not curved:
-            return {name: torch.zeros_like(params[name]) for name in wrt}
-        products = torch.autograd.grad(
-            [grad for grad, _ in curved],
-            tensors,
-            [direction for _, direction in curved],
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        return dict(zip(wrt, products, strict=True))
+        curved = {name: grad for name, grad in zip(wrt, grads, strict=True) if _has_graph(grad)}
+
+        def product(vector: Params) -> Params:
+            if not curved:
+                return {name: torch.zeros_like(params[name]) for name in wrt}
+            products = torch.autograd.grad(
+                list(curved.values()),
+                tensors,
+                [vector[name] for name in curved],
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            return dict(zip(wrt, products, strict=True))
+
+        return product
 
     def activations(self, params: Params, modules: Iterable[str]) -> dict[str, Tensor]:
         """The outputs of the named modules in the same forward pass, without a graph."""
         outputs: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def keep(name: str) -> Callable[[nn.Module, object, Any], None]:
             # Cloned: an in-place activation function after the module would overwrite it.
-            return lambda _module, _inputs, output: outputs.update({name: output.detach().clone()})
+            return lambda _module, _inputs, output: outputs.update(
+                {name: _first(output).detach().clone()}
+            )
 
         hooks = [
             self.model.get_submodule(name).register_forward_hook(keep(name)) for name in modules
@@ -102,13 +120,16 @@ class Loss:
                 hook.remove()
         return outputs
 
-    def _forward(self, params: Params) -> Tensor:
+    def _forward(self, params: Params) -> Any:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        return torch.func.functional_call(self.model, params | buffers, (self.batch.inputs,))
+        inputs = self.batch.inputs
+        named = inputs if isinstance(inputs, dict) else {}
+        given = () if named else inputs if isinstance(inputs, tuple) else (inputs,)
+        return torch.func.functional_call(self.model, params | buffers, given, named)
 
     @contextmanager
     def _as_training_saw_it(self) -> Iterator[None]:
-        generators = default_generators(self.batch.inputs.device)
+        generators = default_generators(next(self.model.parameters()).device)
         states = [generator.get_state() for generator in generators]
         modes = [(module, module.training) for module in self.model.modules()]
         training = self.statistics == "batch"
@@ -134,6 +155,7 @@ class Layer:
     weights: tuple[str, ...]  # parameters of the conv or linear
     norm: tuple[str, ...]  # of the norm (gamma, beta), and scalars beside it; empty without any
     output: str  # the module whose output the activation function sees
+    norm_module: str | None = None  # the norm itself; None where it has no module
 
 
 @dataclass(frozen=True)
@@ -147,8 +169,9 @@ class Update:
     new_params: Params  # after the step
     lr: float
     layers: dict[str, Layer]  # in forward order
-    next_loss: Loss  # of the training step after this one: its batch and its noise
+    losses: Callable[[int], Loss]  # of the training step so many after this one: batch and noise
     test: Batch | None = None  # samples of the test set, normalised; None where there is none
+    initial: Params | None = None  # before the first step; None where they are not known
 
 
 class Probe(Protocol):
@@ -182,13 +205,14 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
         weights = [name for name in own if name not in norm]
         parts = dict(model.get_submodule(layer).named_children())
         output = "preactivation" if "preactivation" in parts else "norm"
-        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.{output}")
+        norm_module = f"{layer}.norm" if "norm" in parts else None
+        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.{output}", norm_module)
     return layers
 
 
 def _layer(trainable: list[str], weights: str, norm: str | None, output: str) -> Layer:
     norms = _below(norm, trainable) if norm else []
-    return Layer(tuple(_below(weights, trainable)), tuple(norms), output)
+    return Layer(tuple(_below(weights, trainable)), tuple(norms), output, norm)
 
 
 def _below(module: str, names: list[str]) -> list[str]:
@@ -244,5 +268,12 @@ def _leaves(params: Params, wrt: Iterable[str] | None) -> tuple[Params, list[str
     return leaves, names
 
 
-def _has_graph(grad: Tensor | None) -> bool:
+def _first(output: Any) -> Tensor:
+    """Of what a module returns the first tensor: an attention's outputs, not its weights."""
+    while not isinstance(output, Tensor):
+        output = next(iter(output.values() if isinstance(output, dict) else output))
+    return output
+
+
+def _has_graph(grad: Tensor | None) -> TypeGuard[Tensor]:
     return grad is not None and grad.requires_grad

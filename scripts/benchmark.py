@@ -142,7 +142,7 @@ def landscape(data: DataSet, device: torch.device, width: float) -> tuple[Action
     F.cross_entropy(model(batch.inputs), batch.targets).backward()
     params, grads = trainable(model), gradients(model)
     loss = Loss(model, data.criterion, batch, seed=0)
-    update = Update(0, loss, params, grads, params, lr=0.1, layers={}, next_loss=loss)
+    update = Update(0, loss, params, grads, params, lr=0.1, layers={}, losses=lambda _: loss)
     probe = Landscape(multiples=MULTIPLES)
 
     def theirs() -> None:

@@ -220,18 +220,30 @@ def train_recorded(job: Job, anew: bool) -> str:
     """
     from bnstudy import checkpoint
     from bnstudy.recorder import Recorder, count_steps, read_header
-    from bnstudy.train import train
+    from bnstudy.train import copy_of, train
 
     cfg, path, record = job.cfg, job.directory / "checkpoint.pt", job.directory / "run.jsonl"
     header = job.header if anew else read_header(record) or job.header
     mirrors = choose_mirrors(job, header)  # which may refuse: nothing is removed before
     if anew:
         checkpoint.remove(path)
+        checkpoint.remove_kept(job.directory)
         record.unlink()
     key = job.header["fingerprint"]
     recorded = count_steps(record)
+    initial = copy_of(job.model) if job.probes else None
     step = checkpoint.load(path, key, job.model, job.optimizer, job.device, recorded)
     recorder = Recorder(job.directory, job.header, step, mirrors)
+    due = cadence(cfg.save_every, cfg.save_seconds)
+    kept = cadence(cfg.keep_every, 0)
+
+    def save(step: int) -> None:
+        checkpoint.save(path, step, key, job.model, job.optimizer)
+        if kept(step) or (cfg.keep_every and step == cfg.steps):
+            checkpoint.keep(job.directory, step, job.model)
+
+    if cfg.keep_every and step == 0:
+        checkpoint.keep(job.directory, 0, job.model)
     try:
         outcome = train(
             job.model,
@@ -245,8 +257,9 @@ def train_recorded(job: Job, anew: bool) -> str:
             schedule=job.schedule,
             test_every=cfg.test_every,
             start=step,
-            save=lambda step: checkpoint.save(path, step, key, job.model, job.optimizer),
-            save_due=cadence(cfg.save_every, cfg.save_seconds),
+            initial=initial,
+            save=save,
+            save_due=lambda step: due(step) or kept(step),
             stop=lambda: interruption.came() != 0,
         )
         if outcome != "interrupted":
@@ -283,7 +296,7 @@ def check(cfg: DictConfig) -> None:
             raise ValueError(f"{key} is not a key; the keys are {', '.join(known)}.")
     for key in ("steps", "batch_size", "probe_every"):
         check_positive_int(key, cfg[key])
-    for key in ("test_every", "save_every", "seed"):
+    for key in ("test_every", "save_every", "keep_every", "seed"):
         if not is_int(cfg[key]) or cfg[key] < 0:
             raise ValueError(f"{key}={cfg[key]} must be a whole number, 0 or more.")
     check_number("save_seconds", cfg.save_seconds, smallest="0 or more")

@@ -12,9 +12,14 @@ ALLOWED = {
     "data": {"torch", "torchvision", "sklearn", "rich"},
     "norms": {"torch"},
     "inits": {"torch"},
-    "models": {"torch", "models"},
+    "models": {"torch", "models", "layers"},
     "update": {"torch", "data", "params"},
-    "probes": {"torch", "update", "params", "scipy"},
+    "curvature": {"torch", "params"},
+    "probes": {"torch", "update", "params", "curvature", "scipy"},
+    "surfaces": {"torch", "params", "update"},
+    "layers": {"torch"},
+    "observe": {"torch", "params", "update", "layers", "data", "recorder"},
+    "lightning": {"torch", "observe", "data", "recorder", "lightning"},
     "recorder": set(),
     "checkpoint": {"torch"},
     "mirrors": {"recorder", "rich"},
@@ -39,6 +44,8 @@ RESTRICTED = {
     "matplotlib",
     "jinja2",
     "joblib",
+    "lightning",
+    "plotly",
 }
 FILES = sorted((ROOT / "bnstudy").rglob("*.py"))
 

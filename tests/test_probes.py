@@ -23,7 +23,7 @@ from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
 from bnstudy.probes.scale_and_shift import ScaleAndShift
-from bnstudy.train import gradients, trainable
+from bnstudy.train import copy_of, gradients, trainable
 from bnstudy.update import Layer, Loss, Update, layers_of
 
 EVERY_STEP = "probe_every=1"
@@ -43,15 +43,15 @@ def update_of(
 ) -> Update:
     """One step of SGD on one batch, seen from both ends; the next step's batch may be another."""
     loss = Loss(model, criterion, batch, seed=11)
-    next_loss = Loss(model, criterion, next_batch or batch, seed=12)
+    losses = [loss, Loss(model, criterion, next_batch or batch, seed=12)]
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, **options)
     torch.manual_seed(11)
     criterion(model(batch.inputs), batch.targets).backward()
-    before = {name: p.clone() for name, p in trainable(model).items()}
+    before = copy_of(model)
     optimizer.step()
     layers = layers_of(model) if hasattr(model, "layers") else {}
     grads, after = gradients(model), trainable(model)
-    return Update(0, loss, before, grads, after, lr, layers, next_loss)
+    return Update(0, loss, before, grads, after, lr, layers, losses.__getitem__, initial=before)
 
 
 # Contracts: every probe of configs/probes, without being told of it
@@ -344,9 +344,9 @@ def test_the_drift_of_the_moments_is_that_of_figure_8():
         )
         steps = []
         for seed in range(100):
-            losses = {"loss": replace(update.loss, seed=2 * seed)}
-            losses["next_loss"] = replace(update.loss, seed=2 * seed + 1)
-            measured = Moments(units=20)(replace(update, **losses))
+            losses = [replace(update.loss, seed=2 * seed + i) for i in range(2)]
+            step = replace(update, loss=losses[0], losses=losses.__getitem__)
+            measured = Moments(units=20)(step)
             steps.append((measured["next_mean/layer1"] - measured["mean/layer1"]).abs())
         drift[norm] = torch.stack(steps)
     assert drift[BatchNorm].max() < 0.01

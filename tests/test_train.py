@@ -78,7 +78,7 @@ def test_the_next_loss_is_bitwise_that_of_the_next_step(norm, tmp_path):
     data, model, optimizer = build(cfg)
     model.append(torch.nn.Dropout(0.5))
     recorder = Recorder(tmp_path, {"fingerprint": "", "config": {}})
-    probe = Call(lambda update: {"loss": update.next_loss(update.new_params)})
+    probe = Call(lambda update: {"loss": update.losses(1)(update.new_params)})
     numbers = {"steps": 9, "batch_size": 16, "seed": 0}
     train(model, data, optimizer, recorder, probes={"next": probe}, **numbers)
     recorder.close()

@@ -24,7 +24,7 @@ class ConsecutiveGradients:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        _, new_grads = update.next_loss.value_and_grad(update.new_params)
+        _, new_grads = update.losses(1).value_and_grad(update.new_params)
         change = subtract(new_grads, update.grads)
         measured = {"change": norm(change)}
         for name, layer in list(update.layers.items())[-1:]:

@@ -35,7 +35,7 @@ class Moments:
         wanted = select_layers(update.layers, self.layers)
         modules = [layer.output for layer in wanted.values()]
         now = update.loss.activations(update.params, modules)
-        then = update.next_loss.activations(update.new_params, modules)
+        then = update.losses(1).activations(update.new_params, modules)
         measured: dict[str, Tensor] = {}
         for prefix, outputs in (("", now), ("next_", then)):
             for name, layer in wanted.items():
