@@ -18,6 +18,15 @@ NORM_PARTS = ("norm", "bias_in", "scale_out")
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """What the first modules of a chain make of a batch, and where that leaves the generators."""
+
+    modules: int
+    hidden: Any
+    generators: list[Tensor]
+
+
+@dataclass(frozen=True)
 class Loss:
     """L(theta) on one batch, as training saw it; calling it changes nothing.
 
@@ -47,20 +56,52 @@ class Loss:
             return self._forward(params)
 
     def value_and_grad(
-        self, params: Params, wrt: Iterable[str] | None = None
+        self, params: Params, wrt: Iterable[str] | None = None, prefix: Prefix | None = None
     ) -> tuple[Tensor, Params]:
         """The loss and its gradient, by one forward and one backward.
 
-        `wrt` names the tensors to differentiate; the backward pass goes no further down than these.
+        `wrt` names the tensors to differentiate; the backward pass goes no further down than these,
+        and the forward pass starts where `prefix` ends.
         """
         leaves, wrt = _leaves(params, wrt)
-        value = self(leaves)
+        value = self(leaves) if prefix is None else self._value_after(prefix, leaves)
         if not value.requires_grad:  # none of these tensors is used: a norm that a model ignores
             return value, {name: torch.zeros_like(params[name]) for name in wrt}
         grads = torch.autograd.grad(
             value, [leaves[name] for name in wrt], allow_unused=True, materialize_grads=True
         )
         return value.detach(), dict(zip(wrt, grads, strict=True))
+
+    @torch.no_grad()
+    def prefix(self, params: Params, before: str, known: Prefix | None = None) -> Prefix | None:
+        """The forward pass up to the module that has the parameter `before`.
+
+        It goes on from `known`, whose modules must have had the same parameters. None for a model
+        that is no chain of modules.
+        """
+        chain = _chain(self.model)
+        stop = next((i for i, name in enumerate(chain) if before.startswith(f"{name}.")), None)
+        if stop is None:
+            return None
+        if known is None or known.modules > stop:
+            known = Prefix(0, self.batch.inputs, [])
+        with self._as_training_saw_it(known.generators):
+            hidden = self._through(chain[known.modules : stop], params, known.hidden)
+            states = [generator.get_state() for generator in self._generators()]
+            return Prefix(stop, hidden, states)
+
+    def _value_after(self, prefix: Prefix, params: Params) -> Tensor:
+        with self._as_training_saw_it(prefix.generators):
+            rest = _chain(self.model)[prefix.modules :]
+            return self.criterion(self._through(rest, params, prefix.hidden), self.batch.targets)
+
+    def _through(self, chain: list[str], params: Params, hidden: Any) -> Any:
+        for name in chain:
+            module, start = self.model.get_submodule(name), f"{name}."
+            own = {key.removeprefix(start): params[key] for key in params if key.startswith(start)}
+            own |= {key: buffer.clone() for key, buffer in module.named_buffers()}
+            hidden = torch.func.functional_call(module, own, (hidden,))
+        return hidden
 
     def hvp(self, params: Params, vector: Params) -> Params:
         """The Hessian times `vector`, by double backward through the same function.
@@ -127,9 +168,12 @@ class Loss:
         given = () if named else inputs if isinstance(inputs, tuple) else (inputs,)
         return torch.func.functional_call(self.model, params | buffers, given, named)
 
+    def _generators(self) -> list[torch.Generator]:
+        return default_generators(next(self.model.parameters()).device)
+
     @contextmanager
-    def _as_training_saw_it(self) -> Iterator[None]:
-        generators = default_generators(next(self.model.parameters()).device)
+    def _as_training_saw_it(self, at: Sequence[Tensor] = ()) -> Iterator[None]:
+        generators = self._generators()
         states = [generator.get_state() for generator in generators]
         modes = [(module, module.training) for module in self.model.modules()]
         training = self.statistics == "batch"
@@ -140,6 +184,8 @@ class Loss:
                 self.model.train(training)
             for generator in generators:
                 generator.manual_seed(self.seed)
+            for generator, state in zip(generators, at, strict=False):  # of a pass under way
+                generator.set_state(state)
             yield
         finally:
             for module, mode in modes:
@@ -258,6 +304,28 @@ def default_generators(device: torch.device) -> list[torch.Generator]:
         index = device.index if device.index is not None else torch.cuda.current_device()
         generators.append(torch.cuda.default_generators[index])
     return generators
+
+
+def _chain(model: nn.Module) -> list[str]:
+    """The modules that a model calls one after the other; [] for one that is no such chain."""
+    shared = len(list(model.named_parameters(remove_duplicate=False))) > len(
+        list(model.parameters())
+    )
+    # A parameter with two names has one in `params`: a module could not find it under its own.
+    return [] if shared or not _is_chain(model) else _links(model)
+
+
+def _links(model: nn.Module) -> list[str]:
+    names: list[str] = []
+    for name, child in model.named_children():
+        names += [f"{name}.{link}" for link in _links(child)] if _is_chain(child) else [name]
+    return names
+
+
+def _is_chain(module: nn.Module) -> bool:
+    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    # A module that is called twice is listed once.
+    return plain and len(list(module.children())) == len(module)
 
 
 def _leaves(params: Params, wrt: Iterable[str] | None) -> tuple[Params, list[str]]:

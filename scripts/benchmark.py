@@ -27,10 +27,12 @@ from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
 from bnstudy.models.vgg import VGG
 from bnstudy.norms import BatchNorm
+from bnstudy.params import normal_like
+from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.recorder import Recorder
 from bnstudy.train import gradients, train, trainable
-from bnstudy.update import Loss, Update
+from bnstudy.update import Loss, Update, layers_of
 from bnstudy.wandb_mirror import wandb_run
 
 BATCH_SIZE, STEPS = 128, 2
@@ -70,6 +72,16 @@ def main() -> None:
                 f"{len(MULTIPLES)} landscape points / forward-backward",
                 *landscape(data, device, options.width),
                 "<= 1.1",
+            ),
+            (
+                "a Hessian-vector product / double backward",
+                *product(data, device, options.width),
+                "<= 1.05",
+            ),
+            (
+                "covariate shift of a layer / forward-backward",
+                *shift(data, device, options.width),
+                "<= 0.4",
             ),
             (
                 f"{LOGGED_STEPS} steps of the demo, W&B offline / disabled",
@@ -136,13 +148,8 @@ def loop(data: DataSet, device: torch.device, width: float, folder: str) -> tupl
 
 def landscape(data: DataSet, device: torch.device, width: float) -> tuple[Action, Action]:
     """The landscape probe, against as many bare forward and backward passes as it has points."""
-    data = data.to(device)
-    batch = data.batch(0, BATCH_SIZE, 0)
-    model, _ = network(device, width)
-    F.cross_entropy(model(batch.inputs), batch.targets).backward()
-    params, grads = trainable(model), gradients(model)
-    loss = Loss(model, data.criterion, batch, seed=0)
-    update = Update(0, loss, params, grads, params, lr=0.1, layers={}, losses=lambda _: loss)
+    update = update_of(data.to(device), device, width)
+    model, batch = update.loss.model, update.loss.batch
     probe = Landscape(multiples=MULTIPLES)
 
     def theirs() -> None:
@@ -151,6 +158,44 @@ def landscape(data: DataSet, device: torch.device, width: float) -> tuple[Action
             F.cross_entropy(model(batch.inputs), batch.targets).backward()
 
     return lambda: probe(update), theirs
+
+
+def product(data: DataSet, device: torch.device, width: float) -> tuple[Action, Action]:
+    """A Hessian-vector product, against the bare double backward."""
+    update = update_of(data.to(device), device, width)
+    model, batch = update.loss.model, update.loss.batch
+    vector = normal_like(update.params, seed=0)
+
+    def theirs() -> None:
+        tensors = list(model.parameters())
+        value = F.cross_entropy(model(batch.inputs), batch.targets)
+        grads = torch.autograd.grad(value, tensors, create_graph=True)
+        torch.autograd.grad(grads, tensors, list(vector.values()))
+
+    return lambda: update.loss.hvp(update.params, vector), theirs
+
+
+def shift(data: DataSet, device: torch.device, width: float) -> tuple[Action, Action]:
+    """Internal covariate shift of all layers, against a forward and backward pass for each."""
+    update = update_of(data.to(device), device, width)
+    model, batch = update.loss.model, update.loss.batch
+
+    def theirs() -> None:
+        for _ in update.layers:
+            model.zero_grad()
+            F.cross_entropy(model(batch.inputs), batch.targets).backward()
+
+    return lambda: InternalCovariateShift()(update), theirs
+
+
+def update_of(data: DataSet, device: torch.device, width: float) -> Update:
+    """A step of the network from both ends; that it has not moved does not change what it costs."""
+    batch = data.batch(0, BATCH_SIZE, 0)
+    model, _ = network(device, width)
+    F.cross_entropy(model(batch.inputs), batch.targets).backward()
+    params, grads, layers = trainable(model), gradients(model), layers_of(model)
+    loss = Loss(model, data.criterion, batch, seed=0)
+    return Update(0, loss, params, grads, params, 0.1, layers, losses=lambda _: loss)
 
 
 def logging(device: str, threads: int | None, folder: str) -> tuple[Action, Action]:

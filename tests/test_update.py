@@ -59,6 +59,7 @@ CALLS: dict[str, Callable[[Loss, Params], Any]] = {
     "value_and_grad": lambda loss, params: loss.value_and_grad(params),
     "hvp": lambda loss, params: loss.hvp(params, normal_like(params, 0)),
     "activations": lambda loss, params: loss.activations(params, ["norm"]),
+    "hessian": lambda loss, params: loss.hessian(params)(normal_like(params, 0)),
 }
 
 
@@ -101,6 +102,55 @@ def test_the_loss_is_bitwise_that_of_training(model, norm):
     assert torch.equal(measured, value) and torch.equal(loss(params), value)
     for name, parameter in network.named_parameters():
         assert torch.equal(measured_grads[name], parameter.grad)
+
+
+@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy_batch", "weight"])
+def test_going_on_from_a_prefix_is_bitwise_the_whole_pass(model, norm):
+    data, network, _ = build(small_config(model, norm))
+    loss = Loss(network, data.criterion, data.batch(0, 16, 0), seed=5)
+    params, prefix = trainable(network), None
+    moved = add_scaled(params, normal_like(params, 1), 1e-3)
+    layers = layers_of(network)
+    now = dict(params)
+    for name in list(layers)[:: max(1, len(layers) // 4)]:
+        for before in layers:
+            if before == name:
+                break
+            now |= {part: moved[part] for part in layers[before].weights + layers[before].norm}
+        weights = layers[name].weights
+        prefix = loss.prefix(now, weights[0], prefix)
+        assert (prefix is None) == (model == "torchvision")
+        value, grads = loss.value_and_grad(now, weights, prefix)
+        whole_value, whole = loss.value_and_grad(now, weights)
+        assert torch.equal(value, whole_value)
+        assert all(torch.equal(grads[weight], whole[weight]) for weight in weights)
+
+
+def test_a_prefix_is_passed_once():
+    calls = []
+    model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)])
+    model[0].register_forward_hook(lambda *_: calls.append(0))
+    batch = Batch(torch.randn(5, 3), torch.arange(5) % 3)
+    loss = Loss(model, nn.functional.cross_entropy, batch, seed=0)
+    params, prefix = trainable(model), None
+    for i in range(4):
+        prefix = loss.prefix(params, f"{i}.weight", prefix)
+        loss.value_and_grad(params, [f"{i}.weight"], prefix)
+    assert len(calls) == 2  # with its own gradient, and for all the others
+    backwards = loss.prefix(params, "1.weight", prefix)  # asked for an earlier one: from the start
+    assert backwards is not None and backwards.modules == 1 and len(calls) == 3
+
+
+def test_what_is_no_chain_has_no_prefix():
+    twice, relu = nn.Linear(3, 3), nn.ReLU()
+    inputs = Batch(torch.randn(5, 3), torch.arange(5) % 3)
+    tied = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
+    tied[2].weight = tied[0].weight
+    repeated = nn.Sequential(twice, relu, twice)
+    for model in (tied, repeated, nn.Linear(3, 3)):
+        loss = Loss(model, nn.functional.cross_entropy, inputs, seed=0)
+        assert loss.prefix(trainable(model), "0.weight") is None
 
 
 def test_noise_is_that_of_the_seed_wherever_the_parameters_are():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from bnstudy.models.layer import Layer
 
@@ -60,10 +60,6 @@ class VGG(nn.Sequential):
     def _add(self, layer: Layer) -> None:
         self.layers.append(f"layer{len(self.layers) + 1}")
         self.add_module(self.layers[-1], layer)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Logits [N, num_outputs] of images [N, C, H, W]."""
-        return super().forward(input)
 
 
 def _check(

@@ -24,6 +24,7 @@ class InternalCovariateShift:
 
     `layers` names the layers to measure, None means all. `norm_below` moves gamma and beta of the
     preceding norms too: they change the layer's inputs. A norm belongs to the layer it follows.
+    In a chain of modules the forward pass of the moved layers is made once for all that follow.
     """
 
     layers: Sequence[str] | None = None
@@ -36,11 +37,13 @@ class InternalCovariateShift:
         moved = dict(update.params)
         total = dot(update.grads, update.grads)
         below = torch.zeros_like(total)
+        prefix = None
         wanted = select_layers(update.layers, self.layers)
         for name, layer in update.layers.items():
             if name in wanted:
                 grads = {weight: update.grads[weight] for weight in layer.weights}
-                _, new_grads = update.loss.value_and_grad(moved, wrt=layer.weights)
+                prefix = update.loss.prefix(moved, layer.weights[0], known=prefix)
+                _, new_grads = update.loss.value_and_grad(moved, layer.weights, prefix)
                 measured[f"l2/{name}"] = norm(subtract(grads, new_grads))
                 measured[f"cosine/{name}"] = cosine(grads, new_grads)
                 measured[f"norm/{name}"] = norm(grads)
