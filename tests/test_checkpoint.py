@@ -111,3 +111,15 @@ def test_a_save_that_fails_leaves_a_checkpoint(tmp_path, monkeypatch, moment):
     monkeypatch.undo()
     assert checkpoint.load(path, "a", *trained(0), CPU, 9) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_kept_weights_are_those_of_their_steps(tmp_path):
+    for step in (0, 10, 3):
+        checkpoint.keep(tmp_path, step, trained(step)[0])
+    kept = checkpoint.kept(tmp_path)
+    assert list(kept) == [0, 3, 10]
+    state, expected = torch.load(kept[3], weights_only=True), trained(3)[0].state_dict()
+    assert state.keys() == expected.keys()  # buffers too
+    assert all(torch.equal(state[name], expected[name]) for name in state)
+    checkpoint.remove_kept(tmp_path)
+    assert checkpoint.kept(tmp_path) == {}

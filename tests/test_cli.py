@@ -32,7 +32,7 @@ def images(root: Path, size: int = 32, classes: tuple[str, ...] = ("cat", "dog")
 
 
 def test_a_run_on_digits_and_again(cli, tmp_path):
-    first = cli("train.py", *SMALL)
+    first = cli("train.py", *SMALL, "keep_every=3")
     assert first.returncode == 0, first.stderr
     directory = only_run(tmp_path)
     assert first.stdout == f"{directory.relative_to(tmp_path)}: finished\n"
@@ -46,8 +46,11 @@ def test_a_run_on_digits_and_again(cli, tmp_path):
     probes = {"landscape", "internal_covariate_shift", "activations"}
     assert probed == {"train", "test"} | probes
     assert end == {"end": {"outcome": "finished", "step": 4}}
+    assert [path.name for path in sorted(directory.glob("weights/*"))] == [
+        f"0000000{step}.pt" for step in (0, 3, 4)
+    ]
     before = (directory / "run.jsonl").read_bytes()
-    again = cli("train.py", *SMALL)
+    again = cli("train.py", *SMALL)  # what is kept beside the record does not make another run
     assert again.returncode == 0
     assert "finished before; nothing to do" in again.stdout
     assert (directory / "run.jsonl").read_bytes() == before
