@@ -2,6 +2,9 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from conftest import build, config, options, run, small_config
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from bnstudy.data import Batch
@@ -29,6 +33,7 @@ from bnstudy.update import Layer, Loss, Update, layers_of
 EVERY_STEP = "probe_every=1"
 
 
+@cache
 def probes_of(option: str) -> dict[str, Any]:
     return instantiate(config(f"probes=[{option}]", EVERY_STEP).probes, _convert_="all")
 
@@ -60,25 +65,40 @@ def update_of(
 @pytest.mark.parametrize("norm", options("norm"))
 @pytest.mark.parametrize("option", options("probes"))
 def test_a_run_with_the_probe_is_bitwise_the_run_without(norm, option, tmp_path):
-    regularised = ["optimizer.momentum=0.9", "optimizer.weight_decay=1e-3"]
-    cfg = small_config("vgg", norm, "data.augment=true", *regularised)
-    outcomes = []
-    for name, probes in (("with", probes_of(option)), ("without", {})):
-        model, optimizer, record = run(cfg, tmp_path / name, probes)
-        training = [
-            {key: line[key] for key in line if key.startswith(("step", "train/", "test/"))}
-            for line in record
-        ]
-        modes = [module.training for module in model.modules()]
-        grads = [p.grad for p in model.parameters()]
-        momenta = [s["momentum_buffer"] for s in optimizer.state.values()]
-        tensors = [*model.state_dict().values(), *grads, *momenta, torch.get_rng_state()]
-        outcomes.append((training, modes, tensors))
-        keys = {key.split("/")[0] for line in record for key in line}
-        assert (set(probes) <= keys) and (name == "with" or not keys & set(probes_of(option)))
-    (training, modes, tensors), (other_training, other_modes, other_tensors) = outcomes
+    probes = probes_of(option)
+    training, modes, tensors, keys = trained(norm, tmp_path, probes)
+    other_training, other_modes, other_tensors, other_keys = trained_without(norm)
+    assert set(probes) <= keys and not set(probes) & other_keys
     assert training == other_training and modes == other_modes
     assert all(torch.equal(a, b) for a, b in zip(tensors, other_tensors, strict=True))
+
+
+@cache
+def trained_without(norm: str) -> tuple[Any, ...]:
+    """`trained` without a probe; once for all probes, because it takes longer than most of them."""
+    with TemporaryDirectory() as directory:
+        return trained(norm, Path(directory), {})
+
+
+def trained(norm: str, directory: Path, probes: dict[str, Any]) -> tuple[Any, ...]:
+    """The record of training, modes, all tensors and the generator after it, and who recorded."""
+    model, optimizer, record = run(contract_config(norm), directory, probes)
+    training = [
+        {key: line[key] for key in line if key.startswith(("step", "train/", "test/"))}
+        for line in record
+    ]
+    modes = [module.training for module in model.modules()]
+    grads = [p.grad for p in model.parameters()]
+    momenta = [s["momentum_buffer"] for s in optimizer.state.values()]
+    tensors = [*model.state_dict().values(), *grads, *momenta, torch.get_rng_state()]
+    return training, modes, tensors, {key.split("/")[0] for line in record for key in line}
+
+
+@cache
+def contract_config(norm: str) -> DictConfig:
+    """A small VGG with all that training may have besides."""
+    regularised = ["optimizer.momentum=0.9", "optimizer.weight_decay=1e-3"]
+    return small_config("vgg", norm, "data.augment=true", *regularised)
 
 
 @pytest.mark.parametrize("option", options("probes"))
