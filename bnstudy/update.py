@@ -7,8 +7,10 @@ from typing import Any, Literal, Protocol, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnstudy.data import Batch
+from bnstudy.layers import features_last
 from bnstudy.params import Params
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
@@ -79,7 +81,8 @@ class Loss:
         It goes on from `known`, whose modules must have had the same parameters. None for a model
         that is no chain of modules.
         """
-        chain = _chain(self.model)
+        # Several inputs are no chain either, and one in a tuple is not worth the case.
+        chain = _chain(self.model) if isinstance(self.batch.inputs, Tensor) else []
         stop = next((i for i, name in enumerate(chain) if before.startswith(f"{name}.")), None)
         if stop is None:
             return None
@@ -114,11 +117,13 @@ class Loss:
         """The Hessian at `params` as a function that multiplies it by a vector.
 
         The gradient and its graph are computed here, once: a product is one backward pass through
-        them. They stay in memory as long as the function does.
+        them. They stay in memory as long as the function does. Attention is computed in plain
+        steps, with the same value but for rounding: torch's fused one has no second derivative.
         """
         leaves, wrt = _leaves(params, None)
         tensors = [leaves[name] for name in wrt]
-        value = self(leaves)
+        with sdpa_kernel(SDPBackend.MATH):
+            value = self(leaves)
         grads: Sequence[Tensor | None] = [None] * len(wrt)
         if value.requires_grad:
             grads = torch.autograd.grad(value, tensors, create_graph=True, allow_unused=True)
@@ -141,7 +146,10 @@ class Loss:
         return product
 
     def activations(self, params: Params, modules: Iterable[str]) -> dict[str, Tensor]:
-        """The outputs of the named modules in the same forward pass, without a graph."""
+        """The outputs [N, C, ...] of the named modules in the same forward pass, without a graph.
+
+        Also of modules that give [N, ..., C].
+        """
         outputs: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[[nn.Module, object, Any], None]:
@@ -159,7 +167,8 @@ class Loss:
         finally:
             for hook in hooks:
                 hook.remove()
-        return outputs
+        last = {name: features_last(self.model.get_submodule(name)) for name in outputs}
+        return {name: z.movedim(-1, 1) if last[name] else z for name, z in outputs.items()}
 
     def _forward(self, params: Params) -> Any:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnstudy.layers import Names, find_layers
 from bnstudy.models.layer import weighted
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -25,11 +26,8 @@ class External(nn.Module):
     and initial gamma are dropped. With `repeat_channel` data of one channel are shown as grey in
     three.
 
-    `layers` are found by a forward pass in evaluation mode: every conv and linear, by its name in
-    the network, in the order of first calls. Its norm is the one that takes its outputs, or is
-    called next, before another conv or linear, and takes as many features as it gives. What the
-    activation function sees is taken to be the norm's output, or its own if it has no norm. So a
-    norm after an addition belongs to the layer before it, and one after a concatenation to none.
+    `layers` are found by a forward pass in evaluation mode, each with its norm: see
+    `bnstudy.layers`. They have the names that they have in the network.
 
     Raises ValueError where a network cannot be built or called so, where there is no norm to
     replace, and for norms that act on the weights of a layer where they cannot.
@@ -54,16 +52,8 @@ class External(nn.Module):
                 f"{self._name} has no {' or '.join(kind.__name__.strip('_') for kind in replace)}, "
                 "so that any norm would be the same network; use norm=none."
             )
-        calls = self._trace(input_shape, num_outputs, norms)
-        self.layers = {
-            weights: (
-                f"network.{weights}",
-                norm and f"network.{norm}",
-                f"network.{norm or weights}",
-            )
-            for weights, norm in calls.items()
-        }
-        self._act_on_weights(calls, norms)
+        self.layers = self._find_layers(input_shape, num_outputs, norms)
+        self._act_on_weights(norms)
 
     def forward(self, input: Tensor) -> Tensor:
         """The network's outputs [N, num_outputs]."""
@@ -77,57 +67,25 @@ class External(nn.Module):
             )
         return outputs
 
-    def _trace(
+    def _find_layers(
         self, input_shape: Sequence[int], num_outputs: int, norms: dict[str, int]
-    ) -> dict[str, str | None]:
-        """Convs and linears in the order of their first calls, and the norm of each."""
-        calls: dict[str, str | None] = {}
-        outputs_of: dict[str, Tensor] = {}
-        last: list[str] = []  # the conv or linear called last, until a norm is called
-
-        def weighted_called(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                last[:] = [name]
-                calls.setdefault(name, None)
-                outputs_of.setdefault(name, output)
-
-            return hook
-
-        def norm_called(name: str) -> Callable[[nn.Module, Any], None]:
-            def hook(_module: nn.Module, inputs: Any) -> None:
-                direct = [layer for layer, output in outputs_of.items() if output is inputs[0]]
-                for layer in (direct or last)[:1]:
-                    free = calls[layer] is None and name not in calls.values()
-                    if free and norms[name] == _features(self.network.get_submodule(layer)):
-                        calls[layer] = name
-                last.clear()
-
-            return hook
-
-        hooks = [
-            module.register_forward_hook(weighted_called(name))
-            for name, module in self.network.named_modules()
-            if isinstance(module, WEIGHTED)
-        ]
-        hooks += [
-            self.network.get_submodule(name).register_forward_pre_hook(norm_called(name))
-            for name in norms
-        ]
-        try:
-            outputs = self._outputs_of_zeros(input_shape)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not calls:
+    ) -> dict[str, Names]:
+        shape: list[torch.Size] = []
+        found = find_layers(
+            self,
+            lambda: shape.append(self._outputs_of_zeros(input_shape).shape),
+            {f"network.{name}": (features,) for name, features in norms.items()},
+        )
+        if not found:
             raise ValueError(
                 f"{self._name} calls no conv and no linear; there is nothing to study."
             )
-        if outputs.shape != (1, num_outputs):
-            found = _shape(outputs.shape[1:])
+        if shape != [(1, num_outputs)]:
             raise ValueError(
-                f"{self._name} gives outputs {found}; they must be [N, {num_outputs}]."
+                f"{self._name} gives outputs {_shape(shape[0][1:])}; "
+                f"they must be [N, {num_outputs}]."
             )
-        return calls
+        return {name.removeprefix("network."): names for name, names in found.items()}
 
     @torch.no_grad()
     def _outputs_of_zeros(self, input_shape: Sequence[int]) -> Tensor:
@@ -151,14 +109,15 @@ class External(nn.Module):
             for module, training in modes:
                 module.training = training
 
-    def _act_on_weights(self, calls: dict[str, str | None], norms: dict[str, int]) -> None:
+    def _act_on_weights(self, norms: dict[str, int]) -> None:
         """Let norms with `normalize` have the weight of their layer, as `bnstudy.models.layer`."""
-        follows = {norm: weights for weights, norm in calls.items()}
+        follows = {norm: weights for weights, norm, _ in self.layers.values()}
         for name in norms:
             norm = self.network.get_submodule(name)
             if not hasattr(norm, "normalize"):
                 continue
-            module = self.network.get_submodule(follows[name]) if name in follows else None
+            weights = follows.get(f"network.{name}")
+            module = None if weights is None else self.get_submodule(weights)
             if module is None or type(module).forward not in {kind.forward for kind in WEIGHTED}:
                 fault = "follows none" if module is None else f"follows a {type(module).__name__}"
                 raise ValueError(
@@ -223,10 +182,6 @@ def _forbid_in_place(network: nn.Module) -> None:
     for module in cast("Iterator[Any]", network.modules()):
         if getattr(module, "inplace", False):
             module.inplace = False
-
-
-def _features(module: Any) -> int:
-    return module.out_features if isinstance(module, nn.Linear) else module.out_channels
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from bnstudy.layers import features_last
 from bnstudy.update import Layer, Loss, Update, select_layers
 
 
@@ -52,7 +53,7 @@ class CovariateShift:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        if update.test is None:
+        if update.test is None or not update.layers:
             return {}
         batch = update.test.spread(self.samples)
         wanted = _three(list(update.layers)) if self.layers is None else self.layers
@@ -95,7 +96,8 @@ def _evaluate(loss: Loss, update: Update, module: nn.Module, size: float) -> dic
 def _moved_inputs(module: nn.Module, size: float) -> Iterator[None]:
     def move(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         first, *others = inputs  # a layer may be given the shortcut around it too
-        over = [0, *range(2, first.dim())]
+        channel = first.dim() - 1 if features_last(module) else 1
+        over = [dim for dim in range(first.dim()) if dim != channel]
         return first + size * first.std(over, correction=0, keepdim=True), *others
 
     hook = module.register_forward_pre_hook(move)

@@ -20,7 +20,7 @@ class ScaleAndShift:
         gamma_percentiles/<layer>, beta_percentiles/<layer> [3]: 15, 50, 85, over all units.
 
     `layers` names the layers to measure, None means all; those without gamma and beta have no
-    records. The parameters are those named <layer>.norm.weight and <layer>.norm.bias.
+    records. The parameters are the weight and the bias of the norm.
     """
 
     layers: Sequence[str] | None = None
@@ -36,7 +36,9 @@ class ScaleAndShift:
         measured: dict[str, Tensor] = {}
         found = 0
         for name, layer in select_layers(update.layers, self.layers).items():
-            parts = {part.rpartition(".norm.")[2]: part for part in layer.norm if ".norm." in part}
+            start = f"{layer.norm_module}."
+            own = (*layer.weights, *layer.norm)  # of a layer that is frozen its norm's
+            parts = {part.removeprefix(start): part for part in own if part.startswith(start)}
             found += "weight" in parts or "bias" in parts
             for key, part in (("gamma", "weight"), ("beta", "bias")):
                 if part in parts:

@@ -1,0 +1,367 @@
+"""Probes on one's own model: at one point, or along one's own training loop."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bnstudy.data import Batch, derive_seed
+from bnstudy.layers import find_layers, find_norms
+from bnstudy.params import Params, add_scaled
+from bnstudy.recorder import Recorder, read_header
+from bnstudy.update import Layer, Loss, Probe, Update, default_generators
+
+NOISE = 2  # the stream of derive_seed for the noise of a forward pass, as in bnstudy.train
+
+Criterion = Callable[[Any, Any], Tensor]
+Pair = tuple[Any, Any]  # inputs and targets of one batch
+Probes = Mapping[str, Probe]
+
+
+def observe(
+    model: nn.Module,
+    criterion: Criterion,
+    inputs: Any,
+    targets: Any,
+    lr: float = 0.1,
+    *,
+    layers: Mapping[str, Layer] | None = None,
+    test: Pair | None = None,
+    later: Sequence[Pair] = (),
+    seed: int = 0,
+) -> Update:
+    """The step that plain gradient descent would make from here on one batch; it is not made.
+
+    Give it to any probe: `Landscape()(observe(model, criterion, inputs, targets))`. The model is
+    left as it is. `inputs` are a tensor, a tuple (given as arguments) or a dict (given by name);
+    `criterion(outputs, targets)` takes what the model returns. The gradient is that of the batch in
+    training mode, whatever mode the model is in, at the parameters that require gradients; noise
+    such as dropout is drawn from `seed`. `layers` are those of `layers_called` for None.
+
+    `test` (inputs, targets) and `later`, the batches of the steps to come, are for probes that look
+    at them. Raises ValueError where no parameter requires a gradient or `test` cannot be used.
+    """
+    loss = _loss(model, criterion, (inputs, targets), seed, step=0)
+    params = {name: tensor.clone() for name, tensor in _trainable(model).items()}
+    _, grads = loss.value_and_grad(params)
+    return Update(
+        step=0,
+        loss=loss,
+        params=params,
+        grads=grads,
+        new_params=add_scaled(params, grads, -lr),
+        lr=lr,
+        layers=dict(layers_called(model, inputs) if layers is None else layers),
+        losses=partial(_later_loss, loss, later, seed, 0),
+        test=_test_batch(test),
+        initial=params,
+    )
+
+
+def layers_called(
+    model: nn.Module, inputs: Any, norms: Sequence[type[nn.Module]] = ()
+) -> dict[str, Layer]:
+    """The layers that a model calls for these inputs, in order: see `bnstudy.layers.find_layers`.
+
+    `norms` are classes to be taken for norms besides torch's. Parameters that do not require
+    gradients are left out: of a frozen conv with a norm that is trained, gamma and beta are the
+    weights, and a layer of which nothing is trained is none. So is one that shares all its weights
+    with a layer before it: they belong to the first. The model is left as it is.
+    """
+    # Called as training does, but for nothing: what it returns is not looked at.
+    loss = Loss(model, lambda outputs, _: outputs, Batch(inputs, None), seed=0)
+    with _unmoved(model), torch.no_grad():
+        found = find_layers(model, lambda: loss.outputs({}), find_norms(model, norms))
+    # By identity: a tensor with two names has only the first of them in `params`.
+    free = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+    layers: dict[str, Layer] = {}
+    for name, (module, norm, output) in found.items():
+        weights = _taken(model.get_submodule(module), free)
+        of_norm = () if norm is None else _taken(model.get_submodule(norm), free)
+        if weights or of_norm:
+            parts = (weights, of_norm) if weights else (of_norm, ())
+            layers[name] = Layer(*parts, output, norm)
+    return layers
+
+
+class Observer:
+    """Calls probes along one's own training loop, and changes nothing in it, bit by bit.
+
+        observer = Observer(model, criterion, {"landscape": Landscape(every=10)}, optimizer)
+        ...
+        loss.backward()
+        with observer.step(inputs, targets):
+            optimizer.step()
+
+    A probe is called at the steps, counted from 0, that its `every` divides. It sees the parameters
+    before and after the step, and a gradient that the observer computes itself on this batch, with
+    noise such as dropout of its own (drawn from `seed` and the step). The loop's gradient may be
+    another: clipped, accumulated over several batches, in low precision, with other noise. A
+    forward pass of a probe is one of the model's: hooks that are registered on it are called.
+
+    `recorder` is a folder for `run.jsonl`, or a `Recorder`; None: no record. Its line has, besides
+    the probes' values, train/loss and train/lr, and whatever the loop puts into the dict that
+    `step` gives; a record whose train/loss is not finite is the last one: `diverged` is then True.
+    Figures read `DIR/<experiment>/<run>`, such as `runs/vgg/batch` with `figures.py --runs runs`,
+    and tell runs apart by what the header says: `norm`, the lr, `seed`; `steps` (of the whole run)
+    is theirs too. `config` is what else two runs may differ in. FileExistsError if the folder holds
+    a run, unless `start` is the step where this one goes on.
+
+    `lr` is the optimizer's, of its first group, or that given to `step`. `layers` are those of
+    `layers_called` for the first batch, for None. `test` is (inputs, targets), for probes that look
+    at a test set.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: Criterion,
+        probes: Probes,
+        optimizer: torch.optim.Optimizer | None = None,
+        recorder: Recorder | Path | str | None = None,
+        *,
+        layers: Mapping[str, Layer] | None = None,
+        test: Pair | None = None,
+        seed: int = 0,
+        start: int = 0,
+        steps: int | None = None,
+        norm: str = "none",
+        name: str | None = None,
+        init: str = "own",
+        data: str = "own data",
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model, self.criterion, self.probes = model, criterion, dict(probes)
+        self.optimizer, self.layers, self.seed = optimizer, layers, seed
+        self.test = _test_batch(test)
+        self.diverged = False
+        self.record: dict[str, Any] = {}  # of the last step
+        self._next = start
+        self._initial = _copy(model) if start == 0 else None
+        self._recorder = recorder if isinstance(recorder, Recorder) else None
+        self._directory = Path(recorder) if isinstance(recorder, Path | str) else None
+        name = name or type(model).__name__
+        self._choices = {"model": name, "norm": norm, "init": init, "data": data}
+        self._config = {"steps": steps, "seed": seed, **(config or {})}
+        if self._directory is not None:
+            self._check(self._directory, start)
+
+    @contextmanager
+    def step(
+        self, inputs: Any, targets: Any, lr: float | None = None, later: Sequence[Pair] = ()
+    ) -> Iterator[dict[str, Any]]:
+        """Around one step of the optimizer, after the backward pass on this batch.
+
+        Gives a dict; what is put into it is recorded with the step. `later` are the batches of the
+        steps to come, for probes that look at them. Raises ValueError if no lr is known.
+        """
+        step, self._next = self._next, self._next + 1
+        record: dict[str, Any] = {}
+        due = {name: probe for name, probe in self.probes.items() if step % probe.every == 0}
+        params = _copy(self.model) if due else {}
+        lr = self._lr(lr)  # before the step: a schedule may change it in there
+        yield record
+        if due or self._directory is not None or self._recorder is not None:
+            with _unmoved(self.model):
+                self._know_layers(inputs, lr)
+                if due:
+                    loss = _loss(self.model, self.criterion, (inputs, targets), self.seed, step)
+                    value, grads = loss.value_and_grad(params)
+                    record.setdefault("train/loss", value)  # the loop's own, where it gave one
+                    update = self._update(step, loss, params, grads, lr, later)
+                    for name, probe in due.items():
+                        measured = probe(update)
+                        record |= {f"{name}/{key}": value for key, value in measured.items()}
+        record.setdefault("train/lr", lr)
+        self.record = record
+        if self._recorder is not None and not self.diverged:
+            self.diverged = not self._recorder.log(step, dict(record))
+
+    def end(self) -> None:
+        """End the record: finished, or diverged."""
+        if self._recorder is not None:
+            self.diverged = not self._recorder.flush() or self.diverged
+            self._recorder.end("diverged" if self.diverged else "finished")
+            self._recorder.close()
+            self._recorder, self._directory = None, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the record; after an exception leave it without an end: interrupted."""
+        if kind is None:
+            self.end()
+        elif self._recorder is not None:
+            self._recorder.flush()
+            self._recorder.close()
+
+    def _update(
+        self,
+        step: int,
+        loss: Loss,
+        params: Params,
+        grads: Params,
+        lr: float,
+        later: Sequence[Pair],
+    ) -> Update:
+        losses = partial(_later_loss, loss, later, self.seed, step)
+        layers = dict(self.layers or {})
+        new_params = _trainable(self.model)
+        return Update(
+            step, loss, params, grads, new_params, lr, layers, losses, self.test, self._initial
+        )
+
+    def _lr(self, given: float | None) -> float:
+        if given is not None:
+            return given
+        if self.optimizer is None:
+            raise ValueError(
+                "Observer knows no lr: give it the optimizer, or step(inputs, targets, lr=...)."
+            )
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _check(self, directory: Path, start: int) -> None:
+        steps = self._config["steps"]
+        if steps is None:
+            raise ValueError(
+                "Observer needs steps, the number of steps of the whole run, to record it: "
+                "figures draw over them."
+            )
+        if start == 0 and read_header(directory / "run.jsonl") is not None:
+            raise FileExistsError(
+                f"{directory} holds a run already: move it away, choose another folder, or give "
+                "start, the step where the run goes on."
+            )
+
+    def _know_layers(self, inputs: Any, lr: float) -> None:
+        """What only the first batch tells: the layers, and with them the header of the record."""
+        if self.layers is None:
+            self.layers = layers_called(self.model, inputs)
+        if self._directory is not None and self._recorder is None:
+            header = self._header(self._directory, inputs, lr)
+            self._recorder = Recorder(self._directory, header, self._next - 1)
+
+    def _header(self, directory: Path, inputs: Any, lr: float) -> dict[str, Any]:
+        """As scripts/train.py writes it, as far as a loop of one's own says it."""
+        optimizer: dict[str, Any] = {"lr": lr}
+        choices = dict(self._choices)
+        if self.optimizer is not None:
+            choices["optimizer"] = type(self.optimizer).__name__.lower()
+            first = self.optimizer.param_groups[0]
+            optimizer["lr"] = float(first.get("initial_lr", lr))  # that of a scheduler of torch
+            optimizer |= {k: first[k] for k in ("momentum", "weight_decay") if k in first}
+        experiment = directory.resolve().parent.name
+        config = {
+            "experiment": experiment,
+            "batch_size": len(_first_tensor(inputs)),
+            "optimizer": optimizer,
+            "data": {"name": choices["data"]},
+            "model": {},
+            "probes": {name: _options(probe) for name, probe in self.probes.items()},
+            **self._config,
+        }
+        science = json.dumps([choices, config], sort_keys=True)
+        device = _device(self.model)
+        packages = ("bnstudy", "torch", "numpy")
+        return {
+            "experiment": experiment,
+            "scale": "own",
+            "choices": choices,
+            "config": config,
+            "fingerprint": hashlib.sha256(science.encode()).hexdigest()[:16],
+            "layers": list(self.layers or {}),
+            "data": {"name": choices["data"]},
+            "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+
+
+def _loss(model: nn.Module, criterion: Criterion, batch: Pair, seed: int, step: int) -> Loss:
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            f"No parameter of {type(model).__name__} requires a gradient; there is nothing to "
+            "observe."
+        )
+    return Loss(model, criterion, Batch(*batch), derive_seed(seed, step, NOISE))
+
+
+def _later_loss(loss: Loss, later: Sequence[Pair], seed: int, step: int, after: int) -> Loss:
+    if after == 0:
+        return loss
+    if after > len(later):
+        raise ValueError(
+            f"A probe asks for the batch of the training step {after} later, and {len(later)} "
+            "later ones are known; give them, as in later=[(inputs, targets)]."
+        )
+    return _loss(loss.model, loss.criterion, later[after - 1], seed, step + after)
+
+
+def _test_batch(test: Pair | None) -> Batch | None:
+    if test is None:
+        return None
+    if not all(isinstance(part, Tensor) for part in test):
+        found = " and ".join(type(part).__name__ for part in test)
+        raise ValueError(f"test={found} must be two tensors, inputs and targets.")
+    return Batch(*test)
+
+
+@contextmanager
+def _unmoved(model: nn.Module) -> Iterator[None]:
+    """Gradients in full precision whatever the loop is in; generators are put back after it."""
+    device = _device(model)
+    generators = default_generators(device)
+    states = [generator.get_state() for generator in generators]
+    try:
+        with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+def _taken(module: nn.Module, free: dict[int, str]) -> tuple[str, ...]:
+    """The names of a module's parameters among those that are free, which they are no more."""
+    return tuple(free.pop(id(p)) for p in module.parameters() if id(p) in free)
+
+
+def _trainable(model: nn.Module) -> Params:
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _copy(model: nn.Module) -> Params:
+    return {name: tensor.clone() for name, tensor in _trainable(model).items()}
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _first_tensor(inputs: Any) -> Tensor:
+    while not isinstance(inputs, Tensor):
+        inputs = next(iter(inputs.values() if isinstance(inputs, dict) else inputs))
+    return inputs
+
+
+def _options(probe: Probe) -> dict[str, Any]:
+    """The options of a probe, as the config of a run has them."""
+    if not dataclasses.is_dataclass(probe) or isinstance(probe, type):
+        return {"every": probe.every}
+    return json.loads(json.dumps(dataclasses.asdict(probe), default=str))
