@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 # The modules of the paper's claims and of what this study adds to them, in the paper's order.
-PAPER = ("training", "noise", "shift", "landscape", "lp", "added")
+PAPER = ("training", "noise", "shift", "landscape", "lp", "theory", "added")
 
 
 def discover() -> dict[str, ModuleType]:
