@@ -106,7 +106,7 @@ class Recorder:
                         mirror(line)
 
     def _write(self, line: Line) -> None:
-        self._file.write(_dumps(line) + "\n")
+        self._file.write(dumps(line) + "\n")
         self._file.flush()
         for mirror in self.mirrors:
             mirror(line)
@@ -186,7 +186,8 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _dumps(line: Line) -> str:
+def dumps(line: Line) -> str:
+    """A line of strict JSON: numbers that are not finite as strings that float() reads back."""
     try:
         return json.dumps(line, allow_nan=False)
     except ValueError:

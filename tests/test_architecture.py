@@ -16,7 +16,7 @@ ALLOWED = {
     "update": {"torch", "data", "layers", "params"},
     "curvature": {"torch", "params"},
     "probes": {"torch", "update", "params", "curvature", "layers", "scipy"},
-    "surfaces": {"torch", "params", "update"},
+    "surfaces": {"torch", "params", "recorder", "update"},
     "surface_plots": {"figures", "matplotlib", "plotly"},
     "layers": {"torch"},
     "observe": {"torch", "params", "update", "layers", "data", "recorder"},

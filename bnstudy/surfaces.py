@@ -1,0 +1,283 @@
+"""Loss surfaces: directions in the space of the weights, and the loss on the grid they span.
+
+Directions are `Params`; a surface is L(origin + a first + b second) on a grid of a and b, written
+point by point, so that an interrupted one goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnstudy.params import Params, add_scaled, dot, norm, normal_like
+from bnstudy.recorder import dumps
+from bnstudy.update import Loss
+
+Point = tuple[float, ...]  # (a,) or (a, b)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The plane through the last weights of a trajectory that lies nearest to all of them."""
+
+    directions: list[Params]  # orthonormal, the one that explains most first
+    explained: list[float]  # share of the squared distances to the last weights that each explains
+    coordinates: list[Point]  # of the trajectory's weights on the plane; the last are (0, 0)
+
+
+def filter_normalised(direction: Params, params: Params, all_tensors: bool = False) -> Params:
+    """The direction with every filter as long as that filter of the weights: d ||w|| / ||d||.
+
+    Li et al. 2018, section 4. A filter is what makes one output: w[i] of a conv or linear. Tensors
+    with one dimension (biases, gamma, beta) get direction 0, as in the paper's experiments; with
+    `all_tensors` each of them is taken as one filter. Filters that are zero, in the weights or in
+    the direction, get direction 0.
+    """
+    return {
+        name: _per_filter(tensor, params[name], all_tensors) for name, tensor in direction.items()
+    }
+
+
+def _per_filter(direction: Tensor, weights: Tensor, all_tensors: bool) -> Tensor:
+    if weights.dim() <= 1 and not all_tensors:
+        return torch.zeros_like(direction)
+    filters = weights.shape[0] if weights.dim() > 1 else 1
+    rows = direction.reshape(filters, -1)
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    wanted = torch.linalg.vector_norm(weights.reshape(filters, -1), dim=1, keepdim=True)
+    scale = torch.where(lengths > 0, wanted / lengths, 0.0)
+    return (rows * scale).reshape(direction.shape)
+
+
+def random_direction(params: Params, seed: int, all_tensors: bool = False) -> Params:
+    """A direction with independent normal entries, filter-normalised: Li et al. 2018, section 4."""
+    return filter_normalised(normal_like(params, seed), params, all_tensors)
+
+
+def gradient_direction(losses: Sequence[Loss], params: Params) -> Params:
+    """Minus the gradient of the mean of the losses: along it, a is a step size."""
+    total = {name: torch.zeros_like(tensor) for name, tensor in params.items()}
+    for loss in losses:
+        total = add_scaled(total, loss.value_and_grad(params)[1], -1 / len(losses))
+    return total
+
+
+def orthogonal(direction: Params, to: Params) -> Params:
+    """The direction without its part along `to`: Gram-Schmidt over all tensors together.
+
+    The filters of a filter-normalised direction are then no longer quite as long as those of the
+    weights: their lengths change by a share of the order of the cosine between the two directions,
+    which for two random ones is about 1 / sqrt(number of weights). ValueError where nothing is
+    left: the directions are parallel.
+    """
+    length, left = norm(direction), direction
+    for _ in range(2):  # twice is enough: rounding leaves some of it the first time
+        left = add_scaled(left, to, -float(dot(left, to) / dot(to, to)))
+    smallest = 100 * torch.finfo(length.dtype).eps * length
+    if not norm(left) > smallest:
+        raise ValueError("the two directions are parallel or zero; they must span a plane.")
+    return left
+
+
+def scaled(direction: Params, length: float) -> Params:
+    """The direction with another length; ValueError for a direction that is zero."""
+    own = float(norm(direction))
+    if not own > 0:
+        raise ValueError("the direction is zero; it must point somewhere.")
+    return {name: tensor * (length / own) for name, tensor in direction.items()}
+
+
+def principal_plane(trajectory: Sequence[Params], dimensions: int = 2) -> Plane:
+    """The leading principal directions of a trajectory: Li et al. 2018, section 7.
+
+    Of the differences from the last weights, over all tensors. They are not centred, unlike in the
+    authors' code: the plane goes through the last weights, and of all that do it leaves least of
+    the trajectory outside. Directions have length 1, so that coordinates are l2 distances.
+
+    Raises ValueError for a trajectory that does not have so many dimensions.
+    """
+    last = trajectory[-1]
+    gram = torch.zeros(len(trajectory), len(trajectory), dtype=torch.float64)
+    for name in last:
+        differences = _differences(trajectory, name)
+        gram += (differences @ differences.T).cpu()
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0), vectors.flip(1)[:, :dimensions]
+    rounding = len(trajectory) * torch.finfo(torch.float64).eps
+    spanned = int((values > rounding * values[0]).sum()) if values[0] > 0 else 0
+    if spanned < dimensions:
+        raise ValueError(
+            f"the {len(trajectory)} weights of the trajectory span {spanned} dimensions; "
+            f"{dimensions} are needed."
+        )
+    lengths = values[:dimensions].sqrt()
+    # An eigenvector's sign is arbitrary: the trajectory starts at positive coordinates.
+    signs = torch.where(vectors[0] < 0, -1.0, 1.0).double()
+    vectors = vectors * signs
+    directions: list[Params] = [{} for _ in range(dimensions)]
+    for name, tensor in last.items():
+        differences = _differences(trajectory, name)
+        for k, direction in enumerate(directions):
+            weights = (vectors[:, k] / lengths[k]).to(differences.device)
+            direction[name] = (weights @ differences).reshape(tensor.shape).to(tensor.dtype)
+    coordinates = [tuple(row) for row in (vectors * lengths).tolist()]
+    coordinates[-1] = (0.0,) * dimensions  # but for rounding it is
+    return Plane(directions, (values[:dimensions] / values.sum()).tolist(), coordinates)
+
+
+def _differences(trajectory: Sequence[Params], name: str) -> Tensor:
+    """Of one tensor the differences from the last, [n, size], in float64: they nearly cancel."""
+    rows = torch.stack([params[name].double().flatten() for params in trajectory])
+    return rows - rows[-1]
+
+
+def axis(points: int, span: float, middle: float = 0.0) -> list[float]:
+    """`points` evenly spaced coordinates from middle - span to middle + span, both included."""
+    return [middle + span * (2 * i / (points - 1) - 1) for i in range(points)]
+
+
+def grid(axes: Sequence[Sequence[float]]) -> list[Point]:
+    """The points of a grid, row by row: the first coordinate varies fastest."""
+    return [point[::-1] for point in product(*reversed(axes))]
+
+
+def moved(origin: Params, directions: Sequence[Params], point: Point) -> Params:
+    """origin + a first + b second."""
+    for direction, coordinate in zip(directions, point, strict=True):
+        origin = add_scaled(origin, direction, coordinate)
+    return origin
+
+
+def interpolated(start: Params, end: Params, share: float) -> Params:
+    """(1 - share) start + share end, bitwise either of them at 0 and 1; integers stay start's."""
+    return {
+        name: torch.lerp(tensor, end[name], share) if tensor.is_floating_point() else tensor
+        for name, tensor in start.items()
+    }
+
+
+@torch.no_grad()
+def measure(
+    losses: Sequence[Loss], params: Params, buffers: Params | None = None
+) -> dict[str, list[float]]:
+    """The value of each loss at `params`, and for classes the accuracy; the model stays as it is.
+
+    With `statistics="running"` norms use the model's buffers, or `buffers` if they are given: on
+    the line between two networks neither's fit the weights. "accuracy" is a fraction, left out for
+    regression.
+    """
+    measured: dict[str, list[float]] = {}
+    for loss in losses:
+        with _buffers(loss, buffers):
+            for key, value in _value_and_accuracy(loss, params).items():
+                measured.setdefault(key, []).append(float(value))
+    return measured
+
+
+def _value_and_accuracy(loss: Loss, params: Params) -> dict[str, Tensor]:
+    accuracies: dict[str, Tensor] = {}
+
+    def criterion(outputs: Any, targets: Any) -> Tensor:
+        tensors = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+        if tensors and targets.dim() == 1 and not targets.is_floating_point():
+            accuracies["accuracy"] = (outputs.argmax(1) == targets).double().mean()
+        return loss.criterion(outputs, targets)
+
+    return {"loss": replace(loss, criterion=criterion)(params), **accuracies}
+
+
+@contextmanager
+def _buffers(loss: Loss, buffers: Params | None) -> Iterator[None]:
+    """The model's buffers with other contents; they get their own back."""
+    others = buffers or {}
+    own = {name: each for name, each in loss.model.named_buffers() if name in others}
+    before = {name: buffer.clone() for name, buffer in own.items()}
+    try:
+        for name, buffer in own.items():
+            buffer.copy_(others[name])
+        yield
+    finally:
+        for name, buffer in own.items():
+            buffer.copy_(before[name])
+
+
+def digest(*weights: Mapping[str, Tensor]) -> str:
+    """A hash of weights and directions, 16 hexadecimal digits."""
+    hashed = hashlib.blake2b(digest_size=8)
+    for tensors in weights:
+        for name, tensor in tensors.items():
+            array = tensor.detach().cpu().contiguous().numpy()
+            hashed.update(f"{name}{array.dtype}{array.shape}".encode())
+            hashed.update(array.data)
+    return hashed.hexdigest()
+
+
+def write(
+    path: Path,
+    header: dict[str, Any],
+    points: Sequence[Point],
+    measure_at: Callable[[Point], dict[str, list[float]]],
+    report: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write a surface as JSON lines: the header, then a line per point as soon as it is measured.
+
+    A file that is there is continued after its last whole line; the result is byte for byte that of
+    one go. `header["asked"]` is what the points depend on. Numbers that are not finite become the
+    strings "NaN", "Infinity" and "-Infinity", which float() reads back. `report` is told how many
+    points are there.
+
+    Raises FileExistsError if the file holds another surface, ValueError if it is broken.
+    """
+    done = _resume(path, header, points)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        if done is None:
+            file.write(dumps({"header": header}) + "\n")
+        report(done or 0)
+        for number, point in enumerate(points[done or 0 :], start=(done or 0) + 1):
+            measured = measure_at(point)
+            file.write(dumps({"at": point, **measured}) + "\n")
+            file.flush()
+            report(number)
+
+
+def _resume(path: Path, header: dict[str, Any], points: Sequence[Point]) -> int | None:
+    """How many points a file holds, None without a header; what is torn at its end is cut off."""
+    if not path.exists():
+        return None
+    *whole, torn = path.read_bytes().split(b"\n")
+    os.truncate(path, path.stat().st_size - len(torn))
+    if not whole:
+        return None
+    try:
+        existing, *lines = (json.loads(line) for line in whole)
+        there = existing["header"]["asked"]
+        found = [tuple(line["at"]) for line in lines]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no loss surface, or broken: move it away.") from error
+    asked = json.loads(json.dumps(header["asked"]))
+    if there != asked:
+        keys = [key for key in there | asked if there.get(key) != asked.get(key)]
+        differences = [
+            f"{key}: {_shown(there, key)} there, {_shown(asked, key)} here" for key in keys
+        ]
+        raise FileExistsError(
+            f"{path} holds another surface ({'; '.join(differences)}): move it away or choose "
+            "another folder."
+        )
+    if found != list(points[: len(found)]):
+        raise ValueError(f"{path} is broken, its points are not in order: move it away.")
+    return len(found)
+
+
+def _shown(asked: dict[str, Any], key: str) -> str:
+    text = json.dumps(asked.get(key, "absent"))
+    return text if len(text) <= 60 else f"{text[:57]}..."
