@@ -4,7 +4,9 @@ Needs no more than numpy: whoever has the records can redraw every figure withou
 """
 
 import difflib
+import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ from numpy.typing import NDArray
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
 Series = tuple[Steps, Values]  # a metric over a run: steps [n], values [n, ...]
+
+RECORDS = ("run.jsonl", "run.jsonl.gz")  # of a run that has both the first counts
 
 # Keys of the config.
 # How and where a run is executed, and labels: runs that differ only here are the same run.
@@ -155,12 +159,13 @@ class Run:
 
 
 def load_run(directory: Path | str) -> Run:
-    """The run recorded in `directory`; a torn last line is left out.
+    """The run recorded in `directory`, by `run.jsonl` or, without one, by `run.jsonl.gz`.
 
-    Raises ValueError, naming the file, if the header or any line but the last is broken.
+    A torn last line is left out. Raises ValueError, naming the file, if the header or any line but
+    the last is broken.
     """
-    path = Path(directory) / "run.jsonl"
-    lines = path.read_bytes().splitlines()
+    path = _record_in(Path(directory))
+    lines = _read_lines(path)
     header = _read_header(path, lines)
     outcome = "interrupted"
     records: dict[str, tuple[list[int], list[Any]]] = {}
@@ -188,8 +193,23 @@ def load_runs(experiment: str, root: Path | str) -> list[Run]:
     Interrupted and diverged ones too. A folder without a record, or with an empty one because the
     run is just starting, is skipped.
     """
-    records = sorted(Path(root, experiment).glob("*/run.jsonl"))
-    return [load_run(path.parent) for path in records if path.stat().st_size]
+    found = [path.parent for name in RECORDS for path in Path(root, experiment).glob(f"*/{name}")]
+    return [load_run(path) for path in sorted(set(found)) if _record_in(path).stat().st_size]
+
+
+def _record_in(directory: Path) -> Path:
+    plain, compressed = (directory / name for name in RECORDS)
+    return compressed if compressed.exists() and not plain.exists() else plain
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: this is no whole gzip file; copy it again.") from error
+    return content.splitlines()
 
 
 def _read_header(path: Path, lines: list[bytes]) -> dict[str, Any]:

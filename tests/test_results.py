@@ -1,5 +1,6 @@
 """Reading runs back, and the reductions over them, by hand-made records."""
 
+import gzip
 import json
 import math
 import time
@@ -142,6 +143,79 @@ def test_load_runs_refuses_a_broken_record(tmp_path: Path) -> None:
     (tmp_path / "vgg" / "a" / "run.jsonl").write_text('{"head')
     with pytest.raises(ValueError, match=r"a.run\.jsonl"):
         results.load_runs("vgg", tmp_path)
+
+
+def compress(directory: Path) -> Path:
+    """Put a run's `run.jsonl.gz` in the place of its `run.jsonl`."""
+    plain, compressed = (directory / name for name in results.RECORDS)
+    compressed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    plain.unlink()
+    return compressed
+
+
+def test_a_compressed_record_is_the_same_run(tmp_path: Path) -> None:
+    lines: list[made_up.Line] = [{"step": step, "train/loss": 1 / 3 + step} for step in range(3)]
+    torn = '{"step": 3, "train/lo'
+    plain = record(tmp_path, lines, outcome="interrupted", torn=torn)
+    compress(tmp_path)
+    read = results.load_run(tmp_path)
+    assert (read.header, read.outcome) == (plain.header, "interrupted")
+    assert read.records == plain.records
+
+
+def test_of_both_records_the_plain_one_counts(tmp_path: Path) -> None:
+    record(tmp_path / "vgg" / "a", [{"step": 0, "train/loss": 2.0}])
+    compress(tmp_path / "vgg" / "a")
+    record(tmp_path / "vgg" / "a", [{"step": 0, "train/loss": 3.0}])
+    (run,) = results.load_runs("vgg", tmp_path)
+    assert run["train/loss"][1].tolist() == [3.0]
+    (tmp_path / "vgg" / "a" / "run.jsonl").write_text("")  # the run is just starting again
+    assert results.load_runs("vgg", tmp_path) == []
+
+
+def test_load_runs_reads_compressed_records_among_the_others(tmp_path: Path) -> None:
+    for name in ("c", "b", "a"):
+        made_up.write_record(tmp_path / "vgg" / name, HEADER, [{"step": 0}])
+    compress(tmp_path / "vgg" / "b")
+    runs = results.load_runs("vgg", tmp_path)
+    assert [run.directory.name for run in runs] == ["a", "b", "c"]
+
+
+WHOLE = gzip.compress(b'{"header": 3}\n', mtime=0)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"{", WHOLE[:4], WHOLE[:-9], WHOLE[:10] + b"\xff" * 20],
+    ids=["other", "header", "torn", "garbled"],
+)
+def test_a_broken_compressed_record_is_an_error_that_names_the_file(
+    tmp_path: Path, broken: bytes
+) -> None:
+    (tmp_path / "run.jsonl.gz").write_bytes(broken)
+    with pytest.raises(ValueError, match=r"run\.jsonl\.gz: this is no whole gzip file"):
+        results.load_run(tmp_path)
+
+
+def test_a_broken_line_of_a_compressed_record_names_the_file(tmp_path: Path) -> None:
+    record(tmp_path, [{"step": 0, "train/loss": 2.0}])
+    path = tmp_path / "run.jsonl"
+    path.write_text(path.read_text().replace('{"step": 0', '{"step" 0'))
+    compress(tmp_path)
+    with pytest.raises(ValueError, match=r"run\.jsonl\.gz: line 2 is broken"):
+        results.load_run(tmp_path)
+
+
+def test_the_committed_records_are_whole_and_name_no_path_of_a_machine() -> None:
+    folder = Path(__file__).parent.parent / "results" / "reference" / "records"
+    paths = sorted(folder.glob("*/*/run.jsonl.gz"))
+    assert paths
+    assert sum(path.stat().st_size for path in paths) < 2_500_000
+    for path in paths:
+        run = results.load_run(path.parent)
+        assert run.outcome != "interrupted" and run.experiment == path.parts[-3]
+        header = json.dumps(run.header)
+        assert '"/' not in header and ":\\\\" not in header, path
 
 
 def test_a_long_record_loads_quickly(tmp_path: Path) -> None:
