@@ -1,0 +1,66 @@
+"""The largest eigenvalues of the Hessian along training: Cohen et al. 2021, edge of stability."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, tensor
+
+from bnstudy.curvature import Statistics, mean_of, read_statistics, start_near, top_eigenvalues
+from bnstudy.update import Update
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The largest Hessian eigenvalues, in algebraic value, at the parameters before the step.
+
+    Of the mean loss over `batches` training batches: the step's and those of the steps after it. In
+    training mode each has batch statistics of its own, as ghost batches in Cohen et al. 2021: they
+    do not add up to one large batch. `statistics` are those of the norms, measured one by one;
+    "running" is evaluation mode, which is another function. Records, with K = `count`:
+        <statistics>_eigenvalues [K]: descending; nan where there are fewer, or one overflows.
+        <statistics>_error [K]: an estimate of each one's absolute error.
+        <statistics>_products: Hessian-vector products made, until each error is at most `tolerance`
+            of its eigenvalue, and no more than `iterations`.
+
+    A probe keeps no state, so there are no eigenvectors of an earlier step to start from. Lanczos
+    starts at the gradient of the step, with a little of a random vector from the step's own seed.
+    The graphs of all batches are in memory together.
+    """
+
+    count: int = 1
+    batches: int = 1
+    statistics: Sequence[Statistics] = ("batch",)
+    tolerance: float = 1e-3
+    iterations: int = 40
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statistics", read_statistics("sharpness", self.statistics))
+        for key, value in (("count", self.count), ("batches", self.batches)):
+            if value < 1:
+                raise ValueError(f"probes.sharpness.{key}={value} must be at least 1.")
+        if self.iterations < self.count:
+            raise ValueError(
+                f"probes.sharpness.iterations={self.iterations} must be at least count="
+                f"{self.count}: a product shows no more than one eigenvalue."
+            )
+        if not 0 < self.tolerance < 1:
+            raise ValueError(
+                f"probes.sharpness.tolerance={self.tolerance} must lie between 0 and 1."
+            )
+
+    def __call__(self, update: Update) -> dict[str, Tensor]:
+        """The measurements at one step."""
+        # Not the seeds of the landscape's direction (+ 1) and of the network's own noise.
+        start = start_near(update.grads, seed=update.loss.seed + 2)
+        losses = [update.losses(n) for n in range(self.batches)]
+        measured: dict[str, Tensor] = {}
+        for statistics in self.statistics:
+            hessian = mean_of(
+                [replace(loss, statistics=statistics).hessian(update.params) for loss in losses]
+            )
+            top = top_eigenvalues(hessian, start, self.count, self.tolerance, self.iterations)
+            measured[f"{statistics}_eigenvalues"] = top.values
+            measured[f"{statistics}_error"] = top.errors
+            measured[f"{statistics}_products"] = tensor(top.products)
+        return measured

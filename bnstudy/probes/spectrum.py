@@ -1,0 +1,91 @@
+"""The density of the Hessian's eigenvalues: Ghorbani et al. 2019."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bnstudy.curvature import (
+    Statistics,
+    quadrature,
+    read_statistics,
+    start_near,
+    top_eigenvalues,
+)
+from bnstudy.params import dot, norm, normal_like
+from bnstudy.update import Loss, Update
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The spectrum of the Hessian on the step's batch, by stochastic Lanczos quadrature.
+
+    Nodes and weights of a draw are a distribution with the first 2 I - 1 moments of the spectrum as
+    a random direction weighs it; the mean over draws estimates the density of the eigenvalues. How
+    to smooth it is the figures' business. Measured at the parameters before the step, once for
+    each of `statistics`, those of the norms: "batch", in training mode, as in Ghorbani et al. 2019,
+    and "running", evaluation mode, which is another function. Records, with D = `draws`, I =
+    `iterations` and K = `count`:
+        <statistics>_nodes [D, I]: descending.
+        <statistics>_weights [D, I]: those of a draw sum to 1.
+        <statistics>_gradient_share [K]: of ||g||^2, g with the same statistics, the share along
+            each of the top eigenvectors; nan where there are fewer.
+        <statistics>_eigenvalues, <statistics>_error [K]: theirs, with an estimate of the absolute
+            error. Like the sharpness, from at most I products, with `tolerance`.
+
+    The directions are drawn from the step's own seed.
+    """
+
+    draws: int = 1
+    iterations: int = 6
+    count: int = 1
+    tolerance: float = 1e-3
+    statistics: Sequence[Statistics] = ("batch",)
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statistics", read_statistics("spectrum", self.statistics))
+        for key, value in (("draws", self.draws), ("count", self.count)):
+            if value < 1:
+                raise ValueError(f"probes.spectrum.{key}={value} must be at least 1.")
+        if self.iterations < self.count:
+            raise ValueError(
+                f"probes.spectrum.iterations={self.iterations} must be at least count="
+                f"{self.count}: a product shows no more than one eigenvalue."
+            )
+        if not 0 < self.tolerance < 1:
+            raise ValueError(
+                f"probes.spectrum.tolerance={self.tolerance} must lie between 0 and 1."
+            )
+
+    def __call__(self, update: Update) -> dict[str, Tensor]:
+        """The measurements at one step."""
+        measured: dict[str, Tensor] = {}
+        for statistics in self.statistics:
+            loss = replace(update.loss, statistics=statistics)
+            found = self._of(update, loss)
+            measured |= {f"{statistics}_{key}": value for key, value in found.items()}
+        return measured
+
+    def _of(self, update: Update, loss: Loss) -> dict[str, Tensor]:
+        product, seed = loss.hessian(update.params), loss.seed
+        draws = [
+            quadrature(product, normal_like(update.params, seed + 3 + n), self.iterations)
+            for n in range(self.draws)
+        ]
+        _, grads = loss.value_and_grad(update.params)
+        start = start_near(grads, seed + 2)
+        top = top_eigenvalues(product, start, self.count, self.tolerance, self.iterations)
+        length = norm(grads)
+        unit = {name: grad / length for name, grad in grads.items()}
+        shares = torch.full((self.count,), torch.nan, dtype=torch.float64)
+        for n, vector in enumerate(top.vectors):
+            shares[n] = dot(vector, unit) ** 2
+        return {
+            "nodes": torch.stack([nodes for nodes, _ in draws]),
+            "weights": torch.stack([weights for _, weights in draws]),
+            "gradient_share": shares,
+            "eigenvalues": top.values,
+            "error": top.errors,
+        }
