@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -17,26 +18,31 @@ from typing import Literal
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
 from train import CONFIGS, build, choose_device, describe, describe_device
 
+from bnstudy.curvature import top_eigenvalues
 from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
 from bnstudy.models.vgg import VGG
 from bnstudy.norms import BatchNorm
-from bnstudy.params import normal_like
+from bnstudy.params import dot, norm, normal_like
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
+from bnstudy.probes.sharpness import Sharpness
 from bnstudy.recorder import Recorder
+from bnstudy.results import load_run
 from bnstudy.train import gradients, train, trainable
 from bnstudy.update import Loss, Update, layers_of
 from bnstudy.wandb_mirror import wandb_run
 
 BATCH_SIZE, STEPS = 128, 2
 LOGGED_STEPS = 160  # a run of the demo: eight probes, tests and all
+POINTS, EVERY_POINT = 6, 20  # where the sharpness is measured
+TOLERANCE, MOST = 1e-3, 100  # of the sharpness: relative error, and products
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -93,6 +99,7 @@ def main() -> None:
         ]
         for name, ours, theirs, goal in rows:
             compare(name, ours, theirs, goal, options.rounds, device)
+        count_products(options.device, folder)
 
 
 def compare(
@@ -186,6 +193,59 @@ def shift(data: DataSet, device: torch.device, width: float) -> tuple[Action, Ac
             F.cross_entropy(model(batch.inputs), batch.targets).backward()
 
     return lambda: InternalCovariateShift()(update), theirs
+
+
+def count_products(device: str, folder: str) -> None:
+    """One row of counts: products to the sharpness along the demo's VGG, against power iteration.
+
+    Power iteration starts at random and is told the truth: it stops as soon as it is close enough.
+    """
+    sharpness, theirs = (
+        Sharpness(every=EVERY_POINT, tolerance=TOLERANCE, iterations=MOST),
+        PowerIteration(),
+    )
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("train", [f"device={device}", f"results={folder}"])
+    job = build(
+        cfg, *describe(cfg, {"model": "vgg", "norm": "batch", "init": "xavier_uniform"}, [])
+    )
+    probes = {"ours": sharpness, "theirs": theirs}
+    recorder = Recorder(job.directory, job.header)
+    with closing(recorder):
+        train(
+            job.model,
+            job.data,
+            job.optimizer,
+            recorder,
+            steps=POINTS * EVERY_POINT,
+            batch_size=cfg.batch_size,
+            seed=0,
+            probes=probes,
+        )
+    run = load_run(job.directory)
+    own, other = (run[key][1].sum() for key in ("ours/batch_products", "theirs/products"))
+    name = f"products to the sharpness, {POINTS} steps / power iteration"
+    print(f"{name:48}{own:9.0f}{other:9.0f}{own / other:8.3f}{'':14}  <= 0.5")
+
+
+@dataclass(frozen=True)
+class PowerIteration:
+    """The products that power iteration from a random start needs to the largest eigenvalue."""
+
+    every: int = EVERY_POINT
+
+    def __call__(self, update: Update) -> dict[str, Tensor]:
+        """The number of products, MOST if it does not get there."""
+        product = update.loss.hessian(update.params)
+        start = normal_like(update.params, update.loss.seed + 1)
+        truth = top_eigenvalues(product, start, 1, 1e-5, MOST).values[0]
+        vector, products, value = start, 0, torch.inf
+        while products < MOST and abs(value - truth) > TOLERANCE * abs(truth):
+            length = norm(vector)
+            vector = {name: tensor / length for name, tensor in vector.items()}
+            image = product(vector)
+            value, vector, products = dot(vector, image), image, products + 1
+        return {"products": torch.tensor(products)}
 
 
 def update_of(data: DataSet, device: torch.device, width: float) -> Update:

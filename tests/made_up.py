@@ -24,6 +24,7 @@ GRIDS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "vgg_lp": (("l1", "l2", "linf"), (0.1,)),
     "deep_linear": (("none", "batch"), (1e-6, 1e-7)),
     "deep_linear_lp": (("l1", "l2", "linf"), (1e-6,)),
+    "curvature_deep_linear": (("none", "batch"), (1e-6, 1e-7)),
 }
 DATA = {"demo": "digits", "small": "cifar10", "paper": "cifar10"}
 # How fast a norm trains, over a run; without one lr 0.5 does not train at all.
@@ -65,6 +66,9 @@ AXES: dict[str, Axes] = {
         ),
     }
     | TWO_LRS,
+    "curvature": {"model": ("vgg",)} | PAIR | {"lr": (0.01, 0.1, 0.5)},
+    "spectra": {"model": ("vgg",)} | PAIR,
+    "theory": {"model": ("vgg",)} | PAIR,
 }
 LONG: Axes = {
     "lr": (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -84,6 +88,9 @@ PROBES_OF = {
     "scale_and_shift": ("activations", "scale_and_shift"),
     "covariate_shift": ("moments", "internal_covariate_shift", "covariate_shift"),
     "norms": ("landscape",),
+    "curvature": ("landscape", "curvature"),
+    "spectra": ("spectrum",),
+    "theory": ("theory",),
 }
 SIZES = [-1.0, 0.0, 1.0, 2.0, 4.0]
 EXPERIMENTS = (*GRIDS, *AXES)
@@ -178,6 +185,9 @@ def make_lines(experiment: str, norm: str, lr: float, seed: int, outcome: str) -
             line |= {"test/loss": 2.3 - 2 * progress, "test/accuracy": 0.1 + 0.7 * progress}
         if step % 5 == 0:
             line |= _landscape(experiment, norm, lr, progress, rng)
+            if experiment == "curvature_deep_linear":
+                layers = [f"layer{number}" for number in PROBED[net]]
+                line |= curvature(norm, lr, layers, progress, rng)
             for number in PROBED[net]:
                 line |= _layer(f"layer{number}", norm, progress, rng)
                 if net == "vgg":
@@ -293,7 +303,7 @@ def write_grids(root: Path, scale: str = "demo", seeds: tuple[int, ...] = (0, 1,
 def cells(experiment: str, scale: str = "demo") -> list[Line]:
     """The cells of an experiment's grid, each with what it has along every axis."""
     axes = dict(AXES[experiment])
-    if scale == "paper":
+    if scale == "paper" and experiment != "curvature":
         axes |= {name: LONG[name] for name in LONG if len(axes.get(name, ())) > 2}
         if axes.get("depth") == DEPTHS["depth"]:
             axes["depth"] = LONG["depth"]
@@ -304,7 +314,8 @@ def cell_header(experiment: str, cell: Line, seed: int, scale: str = "demo") -> 
     """The header of a run of a cell."""
     header = make_header("vgg", cell["norm"], cell["lr"], seed, scale)
     probes = header["config"]["probes"]
-    probes |= {name: {"every": 5} for name in ("gradients", "scale_and_shift")}
+    more = ("gradients", "scale_and_shift", "curvature", "spectrum", "theory")
+    probes |= {name: {"every": 5} for name in more}
     probes["covariate_shift"] = {"sizes": SIZES, "every": 5}
     depth = cell.get("depth", 16)
     layers = depth - 2 if cell["model"] == "vgg" else depth  # of 16 layers two are of the head
@@ -338,7 +349,8 @@ def _fate(experiment: str, cell: Line, seed: int) -> tuple[str, float]:
         return "diverged", 0.0
     if experiment == "norms" and norm == "weight" and lr == 0.1:
         return "diverged", 0.0
-    unlucky = experiment in ("covariate_shift", "norms") or cell.get("activation") == "sigmoid"
+    unlucky = experiment in ("covariate_shift", "norms", "curvature", "spectra", "theory")
+    unlucky = unlucky or cell.get("activation") == "sigmoid"
     if seed == 1 and norm == "none" and (hopeless or (unlucky and lr == 0.1)):
         return "diverged", 0.3
     if hopeless or (norm == "none" and cell["init"] == "xavier_large" and seed == 0):
@@ -382,6 +394,12 @@ def _probe(
     norm, line = cell["norm"], {}
     if probe == "landscape":
         return _landscape("vgg_lp", norm, cell["lr"], progress, rng)
+    if probe == "curvature":
+        return curvature(norm, cell["lr"], layers, progress, rng)
+    if probe == "spectrum":
+        return spectrum(norm, rng)
+    if probe == "theory":
+        return theory(norm, layers, progress, rng)
     if probe == "gradients":
         slope = {"none": 0.02, "batch": 0.002}[norm] / (4 if cell["model"] == "resnet" else 1)
         slope -= 0.01 * (cell["init"] == "fixup")
@@ -418,6 +436,94 @@ def _probe(
                 key = f"covariate_shift/{statistics}"
                 line[f"{key}_accuracy/{layer}"] = (0.1 + (best - 0.1) * fall).tolist()
                 line[f"{key}_loss/{layer}"] = (2.3 - 2 * progress * fall).tolist()
+    return line
+
+
+def curvature(
+    norm: str, lr: float, layers: list[str], progress: float, rng: np.random.Generator
+) -> Line:
+    """What sharpness, batch_sharpness, hessian_trace and weights record at one step."""
+    largest = (0.3 + 0.7 * progress) * 2 / lr * (1.0 if norm == "batch" else 0.1)
+    largest *= rng.lognormal(sigma=0.1)
+    line: Line = {"weights/lr": lr, "weights/norm": 9.0 + progress}
+    for statistics, factor in (("batch", 1.0), ("running", 9.0 if norm == "batch" else 1.0)):
+        values = largest * factor * np.array([1.0, 0.6, 0.2])
+        line |= {
+            f"sharpness/{statistics}_eigenvalues": values.tolist(),
+            f"sharpness/{statistics}_error": (1e-3 * values).tolist(),
+            f"sharpness/{statistics}_products": 20,
+            f"batch_sharpness/{statistics}_curvature": (values * [0.9, 1.3, -0.5]).tolist(),
+            f"batch_sharpness/{statistics}_gradient_norm": [1.0, 2.0, 1.5],
+            f"hessian_trace/{statistics}_samples": (3 * values).tolist(),
+        }
+    for number, layer in enumerate(layers):
+        length = 1.0 + 0.1 * number + (progress if norm == "batch" else -0.2 * progress)
+        line |= {
+            f"weights/norm/{layer}": length,
+            f"weights/step/{layer}": lr * length * rng.lognormal(sigma=0.3),
+            f"weights/initial_norm/{layer}": 1.0 + 0.1 * number,
+        }
+    return line
+
+
+def spectrum(norm: str, rng: np.random.Generator) -> Line:
+    """What the probe spectrum records at one step: two draws, 40 iterations, 11 eigenvectors."""
+    top = 3.0 if norm == "batch" else 30.0
+    line: Line = {}
+    for statistics, factor in (("batch", 1.0), ("running", 9.0)):
+        nodes = -np.sort(-np.append(factor * top, rng.normal(0.5, 1, 39)))
+        weights = np.where(nodes > 3, 1e-4, 1.0)
+        weights = (weights / weights.sum()).tolist()
+        shares = [0.05 * (norm == "none") + 0.01] * 11
+        line |= {
+            f"spectrum/{statistics}_nodes": [nodes.tolist()] * 2,
+            f"spectrum/{statistics}_weights": [weights] * 2,
+            f"spectrum/{statistics}_gradient_share": shares,
+            f"spectrum/{statistics}_eigenvalues": nodes[:11].tolist(),
+            f"spectrum/{statistics}_error": [1e-3] * 11,
+        }
+    return line
+
+
+def theory(norm: str, layers: list[str], progress: float, rng: np.random.Generator) -> Line:
+    """What theory and weights record at one step; theory of all layers but the last, with a norm.
+
+    Where the identities hold they hold here too: 4.1, the first line of 4.2.
+    """
+    line: Line = {"theory/layers": len(layers) - 1 if norm == "batch" else 0}
+    for number, layer in enumerate(layers):
+        line |= {
+            f"weights/norm/{layer}": 1.0 + 0.2 * progress,
+            f"weights/distance/{layer}": 0.1 + (0.5 if norm == "batch" else 1.0) * progress,
+            f"weights/initial_product/{layer}": 0.9,
+            f"weights/initial_norm/{layer}": 1.0,
+        }
+        if norm != "batch" or layer == layers[-1]:
+            continue
+        plain, scale = 10 ** (-1 - 2 * progress), 2.0 - 0.1 * number
+        mean_term, projection = (float(x) for x in scale * plain * rng.uniform(0, 0.1, 2))
+        term = plain * rng.normal(1, 1, UNITS)
+        bend, bound = -0.1 * plain * rng.normal(1, 1, UNITS), 100 * plain * rng.uniform(1, 2, UNITS)
+        of_layer = {
+            "input_gradient": scale * plain - mean_term - projection,
+            "output_gradient": plain,
+            "scaled_gradient": scale * plain,
+            "mean_term": mean_term,
+            "projection_term": projection,
+            "error": 3e-7,
+            "violated": 0.98,
+            "scale_percentiles": [0.5 * scale, scale, 2 * scale],
+            "positive": float(rng.uniform(0.4, 0.6)),
+            "curvature": (term + bend + 1e-6 * plain).tolist(),
+            "curvature_first": (term + bend).tolist(),
+            "curvature_second": (term * rng.uniform(0.5, 1.5, UNITS) + bend).tolist(),
+            "curvature_term": term.tolist(),
+            "largest_input": 100.0,
+            "weight_gradient": (0.01 * bound).tolist(),
+            "weight_bound": bound.tolist(),
+            "weight_bound_printed": (bound**2 / (1 + number) - bound).tolist(),
+        }
+        line |= {f"theory/{key}/{layer}": value for key, value in of_layer.items()}
     return line
 
 

@@ -15,7 +15,7 @@ ALLOWED = {
     "models": {"torch", "models", "layers"},
     "update": {"torch", "data", "layers", "params"},
     "curvature": {"torch", "params"},
-    "probes": {"torch", "update", "params", "curvature", "layers", "scipy"},
+    "probes": {"torch", "update", "params", "curvature", "layers"},
     "surfaces": {"torch", "params", "recorder", "update"},
     "surface_plots": {"figures", "matplotlib", "plotly"},
     "layers": {"torch"},

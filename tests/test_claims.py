@@ -516,7 +516,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Run]]:
     root = tmp_path_factory.mktemp("complete")
     arms = {arm for claim in claims.CLAIMS for arm in claim.arms}
     blocks = sorted({arm.experiment for arm in arms if arm.is_block or arm.options})
-    blocks += ["covariate_shift"]
+    blocks += ["covariate_shift", "spectra", "theory"]
     own = {(arm.experiment, arm.norm, arm.lr) for arm in arms if arm.experiment not in blocks}
     runs: dict[str, list[Run]] = {"vgg": [], "deep_linear": []}
     for experiment, norm, lr in sorted(own):
@@ -559,6 +559,7 @@ def block(experiment: str, arms: set[Arm]) -> list[Run]:
                 records=everything(lr, 1.0 + 0.1 * len(norm)),
                 **{"placement": "before", "depth": layers} | of_model,
             )
+            run.header["scale"] = "paper"  # at which every claim can be judged
             found[str((run.config, run.choices))] = run
     return list(found.values())
 
@@ -583,6 +584,9 @@ def everything(lr: float, scale: float) -> dict[str, list[Any]]:
             f"covariate_shift/running_accuracy/layer{number}": [0.5, 0.4],
             f"covariate_shift/batch_accuracy/layer{number}": [0.5, 0.48],
         }
+    rng, layers = np.random.default_rng(0), [f"layer{number}" for number in range(1, 5)]
+    line |= made_up.curvature("batch", lr / scale, layers, 1.0, rng) | made_up.spectrum("none", rng)
+    line |= made_up.theory("batch", layers, 0.5, rng)
     records = {key: [value] * 10 for key, value in line.items()}
     moving = [[[0.0, 0.1 * step * scale, 1.0]] for step in range(10)]
     return records | {"activations/percentiles/layer3": moving}
@@ -614,6 +618,8 @@ def plausible(network: str, lr: float, scale: float) -> list[made_up.Line]:
                 f"internal_covariate_shift/cosine/layer{number}": 0.5 / scale,
                 f"internal_covariate_shift/share_below/layer{number}": 0.3,
             }
+        layers = [f"layer{number}" for number in range(1, made_up.DEPTH[network] + 1)]
+        line |= made_up.curvature("batch", lr, layers, progress, np.random.default_rng(0))
         lines.append(line)
     return lines
 

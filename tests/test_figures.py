@@ -28,6 +28,7 @@ from bnstudy import figures, results
 from bnstudy.figures import (
     covariate_shift,
     depth,
+    effective_beta,
     figure8a,
     figure8b,
     figure11,
@@ -146,13 +147,15 @@ def test_the_figures_are_found_in_their_order() -> None:
     others = [
         "covariate_shift",
         "depth",
+        "effective_beta",
         "lr_by_init",
         "norms",
         "placement",
         "random_directions",
         "scale_and_shift",
     ]
-    others += ["scale_and_shift_over_training", "wrong_consecutive", "wrong_envelope"]
+    others += ["scale_and_shift_over_training", "scale_free", "sharpness", "spectra"]
+    others += ["theory", "wrong_consecutive", "wrong_envelope"]
     figures_of_the_paper = [f"figure{number}" for number in papers]
     assert list(FIGURES) == [*figures_of_the_paper, *others]
 
@@ -231,6 +234,8 @@ def test_an_arm_has_its_colour_in_every_figure(name: str, draw: Callable[[str], 
             arm = text.get_text().removeprefix("envelope, ").split(" (")[0].split(", ")[0]
             shared = {"chance", "end of a diverged run", "not finite", "median over steps"}
             shared |= {"diverged", "diverged before", "not within the run", "gradient zero"}
+            shared |= {"2/lr", "1/η$_{min}$", "1/η$_{min}$ = 2/lr"}
+            shared |= {says for says, *_ in effective_beta.MEASURES}
             shared |= {f"{n} seeds {fate}" for n in ("all", "some") for fate in lr_by_init.FATES}
             assert arm in shared or handle.get_color() == colours[arm]
 

@@ -1,0 +1,451 @@
+"""What is said of curvature: sharpness and its edge, spectra, effective beta, scale invariance."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnstudy.claims.judging import Arm, Claim
+from bnstudy.claims.reductions import GRADIENT, at_the_end, late, median, ratio
+from bnstudy.claims.rules import Range, Rule, at_least, at_most, less_than, more_than
+from bnstudy.results import Run, Series, Steps, Values, effective_beta, own_step
+
+SHARPNESS = "sharpness/batch_eigenvalues"
+CURVATURE = "batch_sharpness/batch_curvature"
+NORM = "weights/norm"
+CLASSES = 10
+LAST = 0.25  # of the run
+QUARTER = 0.25  # by which two numbers may differ that agree
+
+
+def second_half(run: Run, series: Series) -> Values:
+    """The values of a series in the second half of the run."""
+    steps, values = series
+    return values[2 * steps >= run.config["steps"]]
+
+
+def sharpness(run: Run) -> Series:
+    """The largest eigenvalue of the Hessian, statistics of the batch."""
+    steps, eigenvalues = run[SHARPNESS]
+    return steps, eigenvalues[:, 0]
+
+
+def batch_sharpness(run: Run) -> Series:
+    """g'Hg / ||g||^2 on a batch, the mean over the batches that were measured."""
+    steps, curvatures = run[CURVATURE]
+    return steps, curvatures.mean(axis=1)
+
+
+def sharpness_at_edge(run: Run) -> float:
+    """Sharpness over 2 / lr, the median over the second half of the run."""
+    return median(second_half(run, sharpness(run))) * run.lr / 2
+
+
+def batch_sharpness_at_edge(run: Run) -> float:
+    """Batch sharpness over 2 / lr, the median over the second half of the run."""
+    return median(second_half(run, batch_sharpness(run))) * run.lr / 2
+
+
+def late_sharpness_at_edge(run: Run) -> float:
+    """Sharpness over 2 / lr, the median from step 1000 on."""
+    return median(late(sharpness(run))) * run.lr / 2
+
+
+def final_sharpness_ratio(standard: Run, batch: Run) -> float:
+    """Sharpness over the last quarter, median, standard over BatchNorm."""
+    over, under = (at_the_end(run, SHARPNESS, LAST) for run in (standard, batch))
+    return ratio(median(over[:, 0]), median(under[:, 0]))
+
+
+def final_trace(run: Run, statistics: str) -> float:
+    """The trace of the Hessian over the last quarter: mean over vectors, median over steps."""
+    samples = at_the_end(run, f"hessian_trace/{statistics}_samples", LAST)
+    return median(samples.mean(axis=1))
+
+
+def trace_ratio(standard: Run, batch: Run) -> float:
+    """The final traces, BatchNorm over standard, statistics of the batch."""
+    return ratio(final_trace(batch, "batch"), final_trace(standard, "batch"))
+
+
+def running_trace_ratio(standard: Run, batch: Run) -> float:
+    """The same with running statistics, which a network without norms has none of."""
+    return ratio(final_trace(batch, "running"), final_trace(standard, "batch"))
+
+
+# Spectra
+
+
+def gradient_share(run: Run) -> float:
+    """The share of ||g||^2 in the span of the top ten eigenvectors, median over steps."""
+    return median(run["spectrum/batch_gradient_share"][1][:, :CLASSES].sum(axis=1))
+
+
+def outlier_ratio(run: Run) -> float:
+    """The largest eigenvalue over the eleventh, median over steps.
+
+    NaN where fewer were measured, or the eleventh is not positive.
+    """
+    eigenvalues = run["spectrum/batch_eigenvalues"][1]
+    if eigenvalues.shape[1] <= CLASSES:
+        return math.nan
+    top, bulk = eigenvalues[:, 0], eigenvalues[:, CLASSES]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return median(np.where(bulk > 0, top / bulk, np.nan))
+
+
+def running_ratio(run: Run) -> float:
+    """The largest eigenvalue with running statistics over that with the batch's, median."""
+    running, batch = (run[f"spectrum/{name}_eigenvalues"][1] for name in ("running", "batch"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return median(running[1:, 0] / batch[1:, 0])
+
+
+def outliers(standard: Run, batch: Run) -> float:
+    """How many times further out the largest eigenvalue is without BatchNorm."""
+    return ratio(outlier_ratio(standard), outlier_ratio(batch))
+
+
+# Effective beta
+
+
+def curvature_along_gradient(run: Run) -> Series:
+    """g'Hg / ||g||^2 on the batch of the step."""
+    steps, curvatures = run[CURVATURE]
+    return steps, curvatures[:, 0]
+
+
+def together(one: Series, other: Series) -> tuple[Steps, Values, Values]:
+    """Two series at the steps that both have: steps [n], values [n] of either."""
+    steps, of_one, of_other = np.intersect1d(one[0], other[0], return_indices=True)
+    return steps, one[1][of_one], other[1][of_other]
+
+
+def smallest_step(run: Run) -> float:
+    """The smallest step size of the landscape probe."""
+    return float(run["landscape/step_size"][1].min())
+
+
+def pinned(run: Run, betas: Values) -> NDArray[np.bool_]:
+    """Where effective beta is 1 / eta_min within 5 %."""
+    return np.abs(betas * smallest_step(run) - 1) <= 0.05
+
+
+def pinned_share(*runs: Run) -> float:
+    """The share of the steps at which effective beta is pinned, the smallest of the runs."""
+    return min(float(pinned(run, effective_beta(run)[1]).mean()) for run in runs)
+
+
+def pinned_wrong_share(*runs: Run) -> float:
+    """The share of the steps at which effective beta is pinned and the curvature another.
+
+    It is another if it differs from 1 / eta_min by more than a quarter. Of all runs together.
+    """
+    wrong = []
+    for run in runs:
+        _, betas, curvatures = together(effective_beta(run), curvature_along_gradient(run))
+        differs = np.abs(curvatures * smallest_step(run) - 1) > QUARTER
+        wrong.append(differs & pinned(run, betas))
+    return float(np.concatenate(wrong).mean())
+
+
+def beta_over_curvature(run: Run) -> float:
+    """Effective beta of the step taken over |g'Hg| / ||g||^2, the median over steps."""
+    steps, changes = own_step(run)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        betas = changes / (run.lr * run[GRADIENT][1])
+        _, betas, curvatures = together((steps, betas), curvature_along_gradient(run))
+        return median(betas / np.abs(curvatures))
+
+
+# Scale invariance
+
+
+def norms_of_weights(run: Run) -> list[Values]:
+    """||w|| of every layer but the last at the probed steps.
+
+    The last layer of a VGG has no norm. KeyError if none was recorded.
+    """
+    keys = [key for name in run.layers[:-1] if (key := f"{NORM}/{name}") in run]
+    if not keys:
+        raise KeyError(f"{run.directory.name} has no {NORM} of a layer")
+    return [run[key][1] for key in keys]
+
+
+def growing_share(run: Run) -> float:
+    """The share of layers and pairs of successive probed steps between which ||w|| does not fall.
+
+    But by a millionth, for rounding. NaN with one probed step.
+    """
+    norms = np.array(norms_of_weights(run))
+    grows = norms[:, 1:] >= (1 - 1e-6) * norms[:, :-1]
+    return float(grows.mean()) if grows.size else math.nan
+
+
+def effective_lr_fall(run: Run) -> float:
+    """lr / ||w||^2 at the first probed step over that at the last, median over the layers."""
+    norms = np.array(norms_of_weights(run))
+    return median((norms[:, -1] / norms[:, 0]) ** 2)
+
+
+def spread_left(runs: Sequence[Run]) -> float:
+    """How much of the spread of lrs is left in the effective lrs at the end, on a log scale.
+
+    The log of the largest effective lr over the smallest at the last probed step, median over the
+    layers, over the same at step 0. NaN for one learning rate.
+    """
+    logs = [
+        math.log(run.lr) - 2 * np.log(np.array(norms_of_weights(run))[:, [0, -1]]) for run in runs
+    ]
+    first, last = np.median(np.ptp(np.array(logs), axis=0), axis=0)
+    return ratio(float(last), float(first))
+
+
+STANDARD = Arm("the standard network", "curvature", "none", 0.1)
+BATCH = Arm("BatchNorm", "curvature", "batch", 0.1)
+LRS = (0.01, 0.1, 0.5)
+LINEAR_LOW = Arm("the standard network", "curvature_deep_linear", "none", 1e-7)
+LINEAR_BATCH = Arm("BatchNorm", "curvature_deep_linear", "batch", 1e-6)
+LINEAR_BATCH_LOW = LINEAR_BATCH._replace(lr=1e-7)
+OF_SPECTRA = Arm("the standard network", "spectra", "none", 0.1)
+BATCH_OF_SPECTRA = Arm("BatchNorm", "spectra", "batch", 0.1)
+
+LONGER = ("small", "paper")  # scales; the demo is over before the sharpness has risen
+COHEN = "Cohen et al. 2021"
+GHORBANI = "Ghorbani et al. 2019, abstract"
+ABSENT = "“In batch normalized networks, these two effects are almost absent.”"
+OUT_OF_TEXT = "not in Santurkar et al. 2018"
+
+TOPIC = "Curvature"
+CLAIMS = (
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"below_edge_{lr}",
+            title=f"With BatchNorm sharpness is not above 2/lr at lr {lr}",
+            says="Along gradient descent sharpness rises to 2/lr and not further, along SGD it "
+            "stays below.",
+            source=f"{COHEN}; Andreyev & Beneventano 2024; of networks in general",
+            arms=(BATCH._replace(lr=lr),),
+            quantity="sharpness / (2/lr), training batch, statistics of the batch, median over the "
+            "second half of the run",
+            measure=sharpness_at_edge,
+            rule=Rule(at_most(1.05), at_most(1.25), why="2/lr, within 5 %"),
+        )
+        for lr in LRS
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"batch_sharpness_edge_{lr}",
+            title=f"With BatchNorm batch sharpness is at 2/lr at lr {lr}",
+            says="Along SGD “what stabilizes at 2/η is Batch Sharpness: the expected directional "
+            "curvature of mini-batch Hessians along their corresponding stochastic gradients”.",
+            source="Andreyev & Beneventano 2024, abstract; of networks in general",
+            arms=(BATCH._replace(lr=lr),),
+            quantity="mean of gᵀHg / ‖g‖² over batches / (2/lr), statistics of the batch, median "
+            "over the second half of the run",
+            measure=batch_sharpness_at_edge,
+            rule=Rule(Range(0.8, 1.25), Range(0.5, 2), why="2/lr, within a quarter", scales=LONGER),
+        )
+        for lr in LRS
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"linear_sharpness_{lr}",
+            title=f"In the deep linear network BatchNorm's sharpness is at 2/lr at lr {lr}",
+            says="Along full-batch gradient descent the sharpness rises to 2/lr and stays there.",
+            source=f"{COHEN}; a pilot study of this network",
+            arms=(arm,),
+            quantity="sharpness / (2/lr), all samples, median from step 1000 on",
+            measure=late_sharpness_at_edge,
+            rule=Rule(Range(0.95, 1.05), Range(0.8, 1.25), why="2/lr, within 5 %", scales=LONGER),
+        )
+        for lr, arm in (("1e-6", LINEAR_BATCH), ("1e-7", LINEAR_BATCH_LOW))
+    ),
+    Claim(
+        topic=TOPIC,
+        name="linear_standard_below_edge_1e-7",
+        title="At lr 1e-7 the standard deep linear network stays below its edge",
+        says="Effective β was 1e4 to 2e4 there, a thousandth of 2/lr.",
+        source="a pilot study of this network; not shown in Santurkar et al. 2018",
+        arms=(LINEAR_LOW,),
+        quantity="sharpness / (2/lr), all samples, median from step 1000 on",
+        measure=late_sharpness_at_edge,
+        rule=Rule(at_most(0.1), at_most(0.5), why="a tenth", scales=LONGER),
+    ),
+    Claim(
+        topic=TOPIC,
+        name="gradient_concentrates",
+        title="Without BatchNorm the gradient lies in the top eigenspace of the Hessian",
+        says="There is “a surprising concentration of the gradient in the corresponding "
+        "eigenspaces” of large isolated eigenvalues.",
+        source=GHORBANI,
+        arms=(OF_SPECTRA,),
+        quantity="share of ‖g‖² in the span of the top ten eigenvectors, median over steps",
+        measure=gradient_share,
+        rule=Rule(at_least(0.5), at_least(0.25), why="half of it"),
+    ),
+    Claim(
+        topic=TOPIC,
+        name="gradient_spread",
+        title="With BatchNorm the gradient does not lie in the top eigenspace",
+        says=ABSENT,
+        source=GHORBANI,
+        arms=(BATCH_OF_SPECTRA,),
+        quantity="share of ‖g‖² in the span of the top ten eigenvectors, statistics of the batch, "
+        "median over steps",
+        measure=gradient_share,
+        rule=Rule(at_most(0.1), at_most(0.25), why="a tenth of it"),
+    ),
+    Claim(
+        topic=TOPIC,
+        name="outliers",
+        title="With BatchNorm the Hessian has no large isolated eigenvalues",
+        says=f"Without it there are large isolated eigenvalues. {ABSENT}",
+        source=GHORBANI,
+        arms=(OF_SPECTRA, BATCH_OF_SPECTRA),
+        quantity="largest eigenvalue / eleventh (there are ten classes), median over steps, "
+        "standard / BatchNorm with statistics of the batch",
+        measure=outliers,
+        rule=Rule(at_least(2), more_than(1), why="twice as far out", unit="×"),
+    ),
+    Claim(
+        topic=TOPIC,
+        name="running_statistics_sharper",
+        title="With running statistics a network with BatchNorm is sharper than it is in training",
+        says="With the population's statistics in place of the batch's the outliers are back.",
+        source="Ghorbani et al. 2019, of networks that are trained with them; ours are not",
+        arms=(BATCH_OF_SPECTRA,),
+        quantity="largest eigenvalue, statistics running / of the batch, median over the probed "
+        "steps after the first",
+        measure=running_ratio,
+        rule=Rule(at_least(2), more_than(1), why="twice as sharp", unit="×"),
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"beta_saturates_{lr}",
+            title=f"Effective β is pinned by the smallest step size at lr {lr}",
+            says="Both curves lie at 20 = 1/η_min most of the time, without a word on it.",
+            source="Santurkar et al. 2018, figure 4c, read closely",
+            arms=(STANDARD._replace(lr=lr), BATCH._replace(lr=lr)),
+            quantity="share of the steps with effective β within 5 % of 1/η_min, the smaller of "
+            "both",
+            measure=pinned_share,
+            rule=Rule(at_least(0.5), at_least(0.25), why="most of the time"),
+        )
+        for lr in (0.1, 0.5)
+    ),
+    Claim(
+        topic=TOPIC,
+        name="pinned_is_no_curvature",
+        title="Where effective β is pinned by the smallest step size, the curvature is another",
+        says="Where the smallest step changes the gradient completely, effective β is 1/η_min.",
+        source=f"{OUT_OF_TEXT}; by the definition",
+        arms=(STANDARD, BATCH),
+        quantity="share of the steps at which effective β is within 5 % of 1/η_min, and "
+        "gᵀHg / ‖g‖² not within a quarter of it, both networks together",
+        measure=pinned_wrong_share,
+        rule=Rule(at_least(0.25), more_than(0), why="a quarter of the steps"),
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"beta_is_curvature_{name}",
+            title=f"Over the step taken effective β agrees with the curvature: {words}",
+            says="“Effective” β-smoothness stands for the curvature along the gradient.",
+            source=f"implied in Santurkar et al. 2018, section 3.2; {OUT_OF_TEXT}",
+            arms=(arm,),
+            quantity="‖∇L(θ − lr g) − g‖ / (lr ‖g‖) over |gᵀHg| / ‖g‖², median over steps",
+            measure=beta_over_curvature,
+            rule=Rule(Range(0.8, 1.25), Range(0.5, 2), why="within a quarter", unit="×"),
+        )
+        for name, words, arm in (
+            ("standard", "the standard VGG", STANDARD),
+            ("batch", "the VGG with BatchNorm", BATCH),
+            ("linear", "the deep linear network with BatchNorm", LINEAR_BATCH),
+        )
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"sharp_minima_{lr}",
+            title=f"At the same learning rate BatchNorm ends in a flatter region, lr {lr}",
+            says="Without BatchNorm the loss has “a large number of ‘kinks’, flat regions, and "
+            "sharp minima”.",
+            source="Santurkar et al. 2018, section 3.1; not measured there",
+            arms=(STANDARD._replace(lr=lr), BATCH._replace(lr=lr)),
+            quantity="sharpness, training batch, statistics of the batch, median over the last "
+            "quarter of the run, standard / BatchNorm",
+            measure=final_sharpness_ratio,
+            rule=Rule(at_least(1.25), more_than(1), why="more than a quarter", unit="×"),
+        )
+        for lr in (0.01, 0.1)
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"not_smoother_{name}",
+            title=f"In a shallow network BatchNorm does not make the landscape smoother, {words}",
+            says="“Batch Normalization does not necessarily make the loss landscape smoother, "
+            "especially for shallower networks.”",
+            source="Yao et al. 2020 (PyHessian), abstract; with running statistics",
+            arms=(STANDARD, BATCH),
+            quantity=f"trace of the Hessian, {words}, median over the last quarter of the run, "
+            "BatchNorm / standard",
+            measure=measure,
+            rule=Rule(at_least(0.8), at_least(0.5), why="no less, within a quarter", unit="×"),
+        )
+        for name, words, measure in (
+            ("batch", "statistics of the batch", trace_ratio),
+            ("running", "running statistics", running_trace_ratio),
+        )
+    ),
+    *(
+        Claim(
+            topic=TOPIC,
+            name=f"weights_grow_{name}",
+            title=f"Before a norm weights only grow: {words}",
+            says="The gradient of weights before a norm is orthogonal to them, so without weight "
+            "decay every step of SGD makes them longer.",
+            source="van Laarhoven 2017; Arora, Li & Lyu 2018; " + OUT_OF_TEXT,
+            arms=(arm,),
+            quantity="share of the layers and pairs of successive probed steps between which ‖w‖ "
+            "does not fall",
+            measure=growing_share,
+            rule=Rule(at_least(0.99), at_least(0.9), why="always, but for ε of the norm"),
+        )
+        for name, words, arm in (
+            ("vgg", "VGG", BATCH),
+            ("linear", "the deep linear network", LINEAR_BATCH),
+        )
+    ),
+    Claim(
+        topic=TOPIC,
+        name="effective_lr_falls",
+        title="With BatchNorm the effective learning rate falls by itself",
+        says="“Larger weights lead to smaller gradients, and Batch Normalization will stabilize "
+        "the parameter growth.”",
+        source="Ioffe & Szegedy 2015, section 3.3; van Laarhoven 2017",
+        arms=(BATCH,),
+        quantity="lr / ‖w‖² at step 0 over that at the last probed step, median over the layers "
+        "before a norm",
+        measure=effective_lr_fall,
+        rule=Rule(at_least(1.25), more_than(1), why="more than a quarter", unit="×"),
+    ),
+    Claim(
+        topic=TOPIC,
+        name="lrs_converge",
+        title="With BatchNorm the effective learning rates come closer to each other",
+        says="Of scale-invariant weights the learning rate tunes itself.",
+        source="Arora, Li & Lyu 2018; " + OUT_OF_TEXT,
+        arms=(Arm("BatchNorm", "curvature", "batch", None),),
+        quantity="log of the largest over the smallest lr / ‖w‖² of all lrs, median over the "
+        "layers before a norm, at the last probed step / at step 0",
+        measure=spread_left,
+        rule=Rule(at_most(0.5), less_than(1), why="half of the distance"),
+    ),
+)

@@ -1,0 +1,128 @@
+"""Effective beta-smoothness against the curvature that it stands for
+
+Santurkar et al. 2018, figure 4c, take the largest gradient change per distance over the step sizes
+of their probe for a smoothness. Where the smallest step already changes the gradient completely,
+that is 1/eta_min, whatever the network; and at the edge of stability it is 2/lr. Ours, times lr:
+effective beta as in the paper; the same for the step eta = lr alone; and the exact curvature along
+the gradient, which both stand for, from a Hessian-vector product on the same batch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from bnstudy.figures import panels, style
+from bnstudy.figures.sharpness import EDGE, NETWORKS, arms, by_experiment
+from bnstudy.results import Run, Series, effective_beta, own_step
+
+EXPERIMENTS = ("curvature", "curvature_deep_linear")
+CURVATURE = "batch_sharpness/batch_curvature"
+SMALLEST_STEP = "1/η$_{min}$"
+LINEAR = 0.1  # below it the axis is linear, because curvature may be negative
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Three measures of curvature along the gradient: a column per lr, a row per arm."""
+    chosen = panels.choose(runs, *([name] for name in EXPERIMENTS))
+    blocks = by_experiment(chosen)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 1.2 + 2.9 * len(blocks)), layout="constrained")
+        parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
+        drawn: list[Axes] = []
+        for part, (experiment, own) in zip(parts, blocks.items(), strict=True):
+            lrs = sorted({run.lr for run in own})
+            # Each with its own y axis: a run that diverges would flatten all others.
+            grid = part.subplots(2, len(lrs), sharex=True, squeeze=False)
+            for row, norm in zip(grid, panels.PAIR, strict=True):
+                for axes, lr in zip(row, lrs, strict=True):
+                    measures(axes, own, norm, lr, arms(chosen))
+                    title = f"{NETWORKS[experiment]}, lr {style.number(lr)}"
+                    axes.set(title=title if norm == panels.PAIR[0] else "")
+                    axes.set_xlabel("" if norm == panels.PAIR[0] else "step")
+                panels.outermost(row).set_ylabel(f"lr × curvature\n{style.ARMS[norm].name}")
+            drawn += list(grid.flat)
+        panels.legend(figure, drawn)
+        notes = (
+            "Effective β: max over η of ‖∇L(θ − ηg) − g‖ / (η ‖g‖); η = lr: that of this step "
+            "alone. All of the training batch, with its own statistics.",
+            f"Linear below {LINEAR}. {averages(chosen)}",
+            *(f"No runs of {name}." for name in EXPERIMENTS if name not in blocks),
+        )
+        panels.finish(figure, runs, chosen, *notes)
+    return figure
+
+
+def averages(runs: Sequence[Run]) -> str:
+    """What lines and shaded areas are, where there is more than one seed."""
+    several = len({run.seed for run in runs}) > 1
+    return "Lines: arithmetic mean over seeds; shaded: smallest to largest." if several else ""
+
+
+def times_lr(run: Run, of: Callable[[Run], Series]) -> Series:
+    """A series times the learning rate."""
+    steps, values = of(run)
+    return steps, run.lr * values
+
+
+def of_own_step(run: Run) -> Series:
+    """||grad L(theta - lr g) - g|| / (lr ||g||): effective beta of the step size lr alone."""
+    steps, changes = own_step(run)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return steps, changes / (run.lr * run["landscape/gradient_norm"][1])
+
+
+def along_gradient(run: Run) -> Series:
+    """g'Hg / ||g||^2 on the batch of the step, the first of those that were measured."""
+    steps, values = run[CURVATURE]
+    return steps, values[:, 0]
+
+
+MEASURES: tuple[tuple[str, str, Callable[[Run], Series], Any], ...] = (
+    ("effective β", panels.CHANGE, effective_beta, "-"),
+    ("η = lr", panels.CHANGE, of_own_step, (0, (1, 1))),
+    ("gᵀHg / ‖g‖²", CURVATURE, along_gradient, (0, (5, 1.5))),
+)
+
+
+def measures(axes: Axes, runs: Sequence[Run], norm: str, lr: float, legend: dict[str, str]) -> None:
+    """The three measures of one arm at one lr, times lr, and where they say nothing."""
+    symmetric_log_axis(axes)  # first: the margins are those of the scale there is
+    found = panels.cells(axes, runs, [lr], panels.CHANGE, [norm])
+    for cell in found:
+        for says, key, of, linestyle in MEASURES:
+            known = [run for run in cell if key in run]
+            if known:
+                read, label = partial(times_lr, of=of), legend[norm]
+                # A label with an underscore is not in the legend: there the solid line is the arm.
+                label = label if linestyle == "-" else f"_{label}"
+                panels.curve(axes, known, read, linestyle=linestyle, label=label)
+                panels.explain(axes, says, linestyle=linestyle)
+        levels(axes, cell)
+    panels.step_axis(axes, runs)
+
+
+def levels(axes: Axes, cell: panels.Cell) -> None:
+    """2, and lr / eta_min: where the measures sit when they say nothing of the network."""
+    smallest = min(float(run["landscape/step_size"][1].min()) for run in cell)
+    at = {EDGE: (2.0, ":"), SMALLEST_STEP: (cell[0].lr / smallest, "-.")}
+    if math.isclose(at[EDGE][0], at[SMALLEST_STEP][0], rel_tol=0.01):
+        at = {f"{SMALLEST_STEP} = {EDGE}": (2.0, "--")}
+    for says, (level, linestyle) in at.items():
+        line: dict[str, Any] = {"linestyle": linestyle, "linewidth": 0.9}
+        axes.axhline(level, color=style.GREY, zorder=1, **line)
+        panels.explain(axes, says, **line)
+
+
+def symmetric_log_axis(axes: Axes) -> None:
+    """A y axis that is logarithmic in both directions, and linear around zero."""
+    axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.7)
+    decades = [10.0**power for power in range(-1, 12)]
+    axes.yaxis.set_major_locator(FixedLocator([*(-d for d in decades), 0, *decades]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.number(y).replace("-", "−")))

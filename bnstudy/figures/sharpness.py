@@ -1,0 +1,145 @@
+"""Sharpness against the edge of stability
+
+Cohen et al. 2021: along full-batch gradient descent the largest eigenvalue of the Hessian, the
+sharpness, rises to 2/lr and stays there, at every learning rate. Andreyev & Beneventano 2024: along
+SGD it stays below, and batch sharpness is at 2/lr, the curvature of a batch along its own gradient.
+So at one learning rate two networks differ by how close each is to its own edge. Ours, without and
+with BatchNorm at every learning rate: both quantities, and in the last column both times lr, the
+same at every scale of the weights and the loss. With statistics of the batch, the function that is
+trained; with running statistics it is another one.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import LogLocator
+
+from bnstudy.figures import grids, panels, style
+from bnstudy.results import Run, Series, align, average
+
+EXPERIMENTS = ("curvature", "curvature_deep_linear")
+NETWORKS = {"curvature": "VGG", "curvature_deep_linear": "deep linear"}
+# What is measured, by key: as it is called, and times lr. K eigenvalues, or B batches.
+SHARPNESS, BATCH_SHARPNESS = "sharpness/{}_eigenvalues", "batch_sharpness/{}_curvature"
+ROWS = {SHARPNESS: "sharpness λ₁", BATCH_SHARPNESS: "batch sharpness"}
+RUNNING = (0, (5, 1.5))  # the line of running statistics
+EDGE = "2/lr"
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Sharpness above batch sharpness over training: a column per lr, a block per network."""
+    chosen = panels.choose(runs, *([name] for name in EXPERIMENTS))
+    blocks = by_experiment(chosen)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 1.1 + 3.0 * len(blocks)), layout="constrained")
+        parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
+        drawn: list[Axes] = []
+        for part, (experiment, own) in zip(parts, blocks.items(), strict=True):
+            drawn += network(part, NETWORKS[experiment], own, arms(chosen))
+        panels.legend(figure, drawn)
+        notes = (
+            "H: mean over training batches, each with its own statistics where the legend says "
+            "nothing else. Batch sharpness: gᵀHg / ‖g‖² of each batch, mean; gaps where that is "
+            "negative. Last column: darker: larger lr.",
+            *(f"No runs of {name}." for name in EXPERIMENTS if name not in blocks),
+            panels.seeds_note(chosen),
+        )
+        panels.finish(figure, runs, chosen, *notes)
+    return figure
+
+
+def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs by experiment, without those that have none."""
+    found = {name: [run for run in runs if run.experiment == name] for name in EXPERIMENTS}
+    return {name: own for name, own in found.items() if own}
+
+
+def arms(runs: Sequence[Run]) -> dict[str, str]:
+    """The legend of every arm: how many runs of it there are in all panels."""
+    cells = {norm: [run for run in runs if run.norm == norm] for norm in panels.PAIR}
+    return {norm: grids.describe(cell) for norm, cell in cells.items() if cell}
+
+
+def network(part: SubFigure, name: str, runs: Sequence[Run], legend: dict[str, str]) -> list[Axes]:
+    """The panels of one network, which it returns."""
+    lrs = sorted({run.lr for run in runs})
+    grid = part.subplots(2, len(lrs) + 1, sharex=True, squeeze=False)
+    for row, (key, says) in zip(grid, ROWS.items(), strict=True):
+        for axes, lr in zip(row, lrs, strict=False):
+            axes.sharey(row[0])
+            one_lr(axes, runs, lr, key, legend)
+            axes.tick_params(labelleft=axes is row[0], which="both")
+        all_lrs(row[-1], runs, key)
+        row[-1].set_ylabel(f"lr × {says}" if row[-1].axison else "")
+        panels.outermost(row[:1]).set_ylabel(f"{says}\n(batch statistics)")
+    for axes, lr in zip(grid[0], lrs, strict=False):
+        axes.set_title(f"{name}, lr {style.number(lr)}")
+    grid[0, -1].set_title("at every lr")
+    for axes in grid.flat:
+        if axes.axison:
+            axes.yaxis.set_major_locator(LogLocator(numticks=12))  # every decade, small as it is
+        panels.step_axis(axes, runs)
+        axes.set_xlabel("step" if axes in grid[-1] else "")
+    return list(grid.flat)
+
+
+def top(run: Run, key: str) -> Series:
+    """The largest of K eigenvalues, which descend: steps [n], values [n]."""
+    steps, values = run[key]
+    return steps, values[:, 0]
+
+
+def mean_over_batches(run: Run, key: str) -> Series:
+    """The mean over B batches: steps [n], values [n]."""
+    steps, values = run[key]
+    return steps, values.mean(axis=1)
+
+
+READ = {SHARPNESS: top, BATCH_SHARPNESS: mean_over_batches}
+
+
+def one_lr(axes: Axes, runs: Sequence[Run], lr: float, key: str, legend: dict[str, str]) -> None:
+    """Both arms at one lr, with either statistics where they differ, and 2/lr."""
+    batch, running = key.format("batch"), key.format("running")
+    for cell in panels.cells(axes, runs, [lr], batch):
+        label = legend[cell[0].norm]
+        panels.curve(axes, cell, partial(READ[key], key=batch), log=True, label=label)
+        known = [run for run in cell if running in run and run.norm != "none"]
+        if known:
+            read, name = partial(READ[key], key=running), style.ARMS[known[0].norm].name
+            label = label.replace(name, f"{name}, running statistics", 1)
+            panels.curve(axes, known, read, log=True, linestyle=RUNNING, label=label)
+    edge(axes, 2 / lr)
+
+
+def all_lrs(axes: Axes, runs: Sequence[Run], key: str) -> None:
+    """lr times the measure at every lr, the mean over seeds, darker for larger ones; and 2."""
+    batch = key.format("batch")
+    if grids.absent(axes, runs, batch):
+        return
+    panels.log_axis(axes)
+    for norm in panels.PAIR:
+        cells = grids.by_option([r for r in runs if r.norm == norm and batch in r], "optimizer.lr")
+        for number, (lr, cell) in enumerate(cells.items()):
+            steps, values = align([READ[key](run, batch) for run in cell])
+            mean = panels.drawable(lr * average(values, log=True), log=True)
+            axes.plot(steps, mean, **look(norm, number, len(cells)))
+    edge(axes, 2)
+
+
+def look(norm: str, number: int, of: int) -> dict[str, Any]:
+    """The line of an arm at the `number`-th of so many settings, the last one darkest."""
+    arm = style.ARMS[norm]
+    share = 0.65 * (1 - number / (of - 1)) if of > 1 else 0.0
+    return {"color": arm.tint(share), "linewidth": 1.1, "marker": arm.marker, "markersize": 2}
+
+
+def edge(axes: Axes, level: float) -> None:
+    """The edge of stability as a line, if the panel shows anything."""
+    if axes.axison:
+        line: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
+        axes.axhline(level, color=style.GREY, zorder=1, **line)
+        panels.explain(axes, EDGE, **line)

@@ -1,0 +1,155 @@
+"""Hessian spectra with and without BatchNorm
+
+Ghorbani, Krishnan & Xiao 2019: without BatchNorm a few eigenvalues of the Hessian lie far from all
+others and the gradient lies mostly in their eigenspace; with BatchNorm both is almost absent. Ours:
+above, spectral densities by stochastic Lanczos quadrature at three steps of one run; below, over
+training, the share of the squared gradient in the span of the top eigenvectors, and how far the
+largest eigenvalue lies above the eleventh, there being ten classes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnstudy.figures import grids, panels, style
+from bnstudy.results import Run, Series, Values
+
+EXPERIMENTS = ("spectra",)
+LR = 0.1
+NODES, WEIGHTS = "spectrum/{}_nodes", "spectrum/{}_weights"
+SHARE, EIGENVALUES = "spectrum/{}_gradient_share", "spectrum/{}_eigenvalues"
+# By norm and statistics: what the titles add.
+ARMS = {
+    ("none", "batch"): "",
+    ("batch", "batch"): ", batch statistics",
+    ("batch", "running"): ", running statistics",
+}
+WIDTH = 0.01  # of the Gaussians that smooth a density, as a share of the spectrum's width
+POINTS = 600
+CLASSES = 10
+
+
+def draw(runs: Sequence[Run]) -> Figure:
+    """Densities, a row per arm and a column per step; below, gradient shares and outliers."""
+    chosen = panels.choose(runs, EXPERIMENTS)
+    shown = panels.at_lr(chosen, LR)
+    rows = rows_of(shown)
+    with style.context():
+        figure = Figure(figsize=(style.WIDTH, 2.9 + 1.5 * len(rows)), layout="constrained")
+        grid = figure.add_gridspec(len(rows) + 1, 6)
+        steps = steps_of(shown)
+        for i, (norm, statistics) in enumerate(rows):
+            row = [figure.add_subplot(grid[i, 2 * j : 2 * j + 2]) for j in range(3)]
+            cell = [run for run in shown if run.norm == norm]
+            for j, axes in enumerate(row):
+                if not grids.absent(axes, cell, NODES.format(statistics), norm, LR):
+                    density(axes, panels.lowest_seeds(cell)[0], statistics, steps[j])
+            panels.outermost(row).set_ylabel(density_label(norm, statistics))
+        share, outliers = (figure.add_subplot(grid[-1, 3 * i : 3 * i + 3]) for i in range(2))
+        over_training(share, chosen, SHARE, gradient_share)
+        share.set(
+            title="gradient in the top eigenspace", ylabel="share of ‖g‖²", ylim=(-0.03, 1.03)
+        )
+        over_training(outliers, chosen, EIGENVALUES, outlier_ratio)
+        outliers.set(title="outliers", ylabel=f"λ₁ / λ$_{{{CLASSES + 1}}}$")
+        panels.legend(figure, [share, outliers])
+        notes = (
+            f"lr {LR}; Hessian of the training batch. Densities: run with the lowest seed, "
+            f"{draws(shown)}; smoothed by Gaussians, σ = {100 * WIDTH:.0f} % of the panel's range.",
+            f"Share: in the span of the top {CLASSES} eigenvectors. Both below: batch statistics.",
+            panels.seeds_note(shown),
+        )
+        panels.finish(figure, runs, chosen, *notes, shown=shown)
+    return figure
+
+
+def rows_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Norm and statistics of the rows: those with running statistics where they were recorded."""
+    return [
+        (norm, statistics)
+        for norm, statistics in ARMS
+        if statistics == "batch"
+        or any(run.norm == norm and NODES.format(statistics) in run for run in runs)
+    ]
+
+
+def density_label(norm: str, statistics: str) -> str:
+    """The y axis of a row of densities."""
+    return f"density\n{style.ARMS[norm].name}{ARMS[norm, statistics]}".replace(", ", ",\n")
+
+
+def steps_of(runs: Sequence[Run]) -> list[int]:
+    """The first, a middle and the last of the steps that all arms' lowest seeds have."""
+    key = NODES.format("batch")
+    recorded = [set(run[key][0].tolist()) for run in panels.lowest_seeds(runs) if key in run]
+    steps = sorted(set.intersection(*recorded)) if recorded else []
+    return [steps[0], steps[len(steps) // 2], steps[-1]] if steps else [0, 0, 0]
+
+
+def draws(runs: Sequence[Run]) -> str:
+    """How many random vectors the densities are from, in words; "" if that is not known."""
+    key = NODES.format("batch")
+    counts = [run[key][1].shape[1] for run in runs if key in run]
+    if not counts:
+        return ""
+    return "from one random vector" if counts[0] == 1 else f"mean over {counts[0]} random vectors"
+
+
+def density(axes: Axes, run: Run, statistics: str, step: int) -> None:
+    """The smoothed spectral density of a run at the last recorded step up to `step`, log axis."""
+    steps, nodes = run[NODES.format(statistics)]
+    weights = run[WEIGHTS.format(statistics)][1]
+    row = max(0, int(np.searchsorted(steps, step, side="right")) - 1)
+    xs, values, floor = smoothed(nodes[row], weights[row])
+    arm = style.ARMS[run.norm]
+    if len(xs):
+        axes.fill_between(xs, floor, np.maximum(values, floor), color=arm.light, linewidth=0)
+        axes.plot(xs, np.maximum(values, floor), color=arm.colour, linewidth=1.0)
+        panels.log_axis(axes)
+        axes.set_ylim(floor, 3 * values.max())
+    axes.set(title=f"step {steps[row]}", xlabel="eigenvalue")
+
+
+def smoothed(nodes: Values, weights: Values) -> tuple[Values, Values, float]:
+    """Eigenvalues [P], their density [P], and the smallest density that one eigenvalue makes.
+
+    `nodes` and `weights` [D, I] are a Gauss quadrature for each of D random vectors; every node is
+    a Gaussian. What is not finite is left out; nothing is left of a spectrum of one value.
+    """
+    known = np.isfinite(nodes) & np.isfinite(weights)
+    if not known.any() or np.ptp(nodes[known]) == 0:
+        return np.array([]), np.array([]), 0.0
+    centres, shares = nodes[known], weights[known] / known.any(axis=1).sum()
+    low, high = centres.min(), centres.max()
+    sigma = WIDTH * (high - low)
+    xs = np.linspace(low - 4 * sigma, high + 4 * sigma, POINTS)
+    heights = np.exp(-0.5 * ((xs[:, None] - centres) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
+    values = heights @ shares
+    ends = min(values[np.abs(xs - low).argmin()], values[np.abs(xs - high).argmin()])
+    return xs, values, 0.1 * float(max(ends, 1e-12 * values.max()))
+
+
+def over_training(axes: Axes, runs: Sequence[Run], key: str, read: panels.Read) -> None:
+    """One curve per arm, with statistics of the batch."""
+    for cell in panels.cells(axes, runs, [LR], key.format("batch")):
+        log = read is outlier_ratio
+        panels.curve(axes, cell, read, log=log, label=panels.describe(cell))
+    panels.step_axis(axes, runs)
+
+
+def gradient_share(run: Run) -> Series:
+    """The share of ||g||^2 in the span of the ten top eigenvectors."""
+    steps, shares = run[SHARE.format("batch")]
+    return steps, shares[:, :CLASSES].sum(axis=1)
+
+
+def outlier_ratio(run: Run) -> Series:
+    """The largest eigenvalue over the eleventh; NaN where that is not positive, or not known."""
+    steps, eigenvalues = run[EIGENVALUES.format("batch")]
+    if eigenvalues.shape[1] <= CLASSES:
+        return steps, np.full(len(steps), np.nan)
+    top, bulk = eigenvalues[:, 0], eigenvalues[:, CLASSES]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return steps, np.where(bulk > 0, top / bulk, np.nan)

@@ -1,0 +1,243 @@
+"""The claims on curvature: every measure on records made by hand, and where the verdicts turn."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bnstudy import claims
+from bnstudy.claims import curvature
+from bnstudy.results import Run
+
+BY_NAME = {claim.name: claim for claim in curvature.CLAIMS}
+SHARPNESS, CURVATURE = curvature.SHARPNESS, curvature.CURVATURE
+
+
+def run(
+    records: Mapping[str, Sequence[Any]],
+    norm: str = "batch",
+    lr: float = 0.1,
+    seed: int = 0,
+    experiment: str = "curvature",
+    scale: str = "small",
+    every: int = 1,
+) -> Run:
+    """A run of ten recorded steps, `every` so many, and what was recorded at them by key."""
+    config = {
+        "seed": seed,
+        "steps": 10 * every,
+        "optimizer": {"lr": lr},
+        "norm": norm,
+        "probes": {},
+    }
+    header = {
+        "experiment": experiment,
+        "scale": scale,
+        "choices": {"norm": norm},
+        "config": config,
+        "layers": ["layer1", "layer2", "layer3"],
+        "data": {"name": "digits"},
+    }
+    known = {
+        key: ([every * step for step in range(len(values))], list(values))
+        for key, values in records.items()
+    }
+    return Run(Path(f"{experiment}_{norm}_{lr}_{seed}"), header, "finished", known)
+
+
+def sharp(early: float, late: float, **of: Any) -> Run:
+    """A run whose sharpness, and curvature along g, is one number at first, then another."""
+    values = [early] * 5 + [late] * 5
+    records = {SHARPNESS: [[v, 0.1] for v in values], CURVATURE: [[v - 1, v + 1] for v in values]}
+    return run(records, **of)
+
+
+def walk(changes: Sequence[float], along: float, **of: Any) -> Run:
+    """Ten steps with these gradient changes, of a gradient of length 2, and this curvature."""
+    records = {
+        "landscape/step_size": [[0.05, 0.1, 0.2]] * 10,
+        "landscape/gradient_change": [list(changes)] * 10,
+        "landscape/gradient_norm": [2.0] * 10,
+        CURVATURE: [[along, 99.0]] * 10,
+    }
+    return run(records, **of)
+
+
+def lengths(*layers: Sequence[float], **of: Any) -> Run:
+    """A run with these norms of the weights of its layers."""
+    records = {f"weights/norm/layer{n}": norms for n, norms in enumerate(layers, start=1)}
+    return run(records, **of)
+
+
+def verdict(name: str, *runs: Run) -> str:
+    """The verdict on a claim of these runs."""
+    by_experiment: dict[str, list[Run]] = {}
+    for one in runs:
+        by_experiment.setdefault(one.experiment, []).append(one)
+    return claims.judge(BY_NAME[name], by_experiment).verdict
+
+
+def of_seeds(make: Any, *args: Any, **of: Any) -> list[Run]:
+    """The same run with two seeds."""
+    return [make(*args, seed=seed, **of) for seed in (0, 1)]
+
+
+# The edge of stability
+
+
+def test_sharpness_is_compared_with_2_over_lr_in_the_second_half() -> None:
+    rising = run({SHARPNESS: [[float(step)] for step in range(10)]})
+    assert list(curvature.second_half(rising, curvature.sharpness(rising))) == [5, 6, 7, 8, 9]
+    assert curvature.sharpness_at_edge(sharp(500.0, 20.0)) == pytest.approx(1)
+    assert curvature.batch_sharpness_at_edge(sharp(500.0, 20.0)) == pytest.approx(1)
+    assert curvature.sharpness_at_edge(sharp(500.0, 20.0, lr=0.01)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [(20.9, claims.REPRODUCED), (24.0, claims.PARTLY), (26.0, claims.NOT_REPRODUCED)],
+)
+def test_the_verdict_on_sharpness_below_its_edge(late: float, expected: str) -> None:
+    assert verdict("below_edge_0.1", *of_seeds(sharp, 1.0, late)) == expected
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [(18.0, claims.REPRODUCED), (12.0, claims.PARTLY), (41.0, claims.NOT_REPRODUCED)],
+)
+def test_the_verdict_on_batch_sharpness_at_its_edge(late: float, expected: str) -> None:
+    runs = of_seeds(sharp, 1.0, late)
+    assert verdict("batch_sharpness_edge_0.1", *runs) == expected
+    demo = of_seeds(sharp, 1.0, late, scale="demo")
+    assert verdict("batch_sharpness_edge_0.1", *demo) == claims.NOT_MEASURABLE
+
+
+def test_the_deep_linear_network_is_measured_from_step_1000_on() -> None:
+    linear: dict[str, Any] = {"experiment": "curvature_deep_linear", "lr": 1e-7, "every": 200}
+    late = sharp(1e5, 2e7, **linear)
+    assert curvature.late_sharpness_at_edge(late) == pytest.approx(1)
+    assert verdict("linear_sharpness_1e-7", *of_seeds(sharp, 1e5, 2e7, **linear)) == (
+        claims.REPRODUCED
+    )
+    standard = of_seeds(sharp, 1e7, 1e5, norm="none", **linear)
+    assert verdict("linear_standard_below_edge_1e-7", *standard) == claims.REPRODUCED
+    assert verdict("linear_sharpness_1e-7", *of_seeds(sharp, 2e7, 1e5, **linear)) == (
+        claims.NOT_REPRODUCED
+    )
+
+
+def test_a_run_that_ended_before_has_no_late_sharpness() -> None:
+    short = run({SHARPNESS: [[5.0]] * 3})
+    assert math.isnan(curvature.sharpness_at_edge(short))
+    assert math.isnan(curvature.final_sharpness_ratio(short, sharp(1.0, 1.0)))
+
+
+def test_sharp_minima_are_compared_over_the_last_quarter() -> None:
+    standard, batch = sharp(1.0, 30.0, norm="none"), sharp(100.0, 20.0)
+    assert curvature.final_sharpness_ratio(standard, batch) == pytest.approx(1.5)
+    runs = [*of_seeds(sharp, 1.0, 30.0, norm="none"), *of_seeds(sharp, 1.0, 20.0)]
+    assert verdict("sharp_minima_0.1", *runs) == claims.REPRODUCED
+    runs = [*of_seeds(sharp, 1.0, 20.0, norm="none"), *of_seeds(sharp, 1.0, 30.0)]
+    assert verdict("sharp_minima_0.1", *runs) == claims.NOT_REPRODUCED
+
+
+def test_traces_are_means_over_vectors() -> None:
+    def traced(batch: list[float], running: list[float], **of: Any) -> Run:
+        samples = {"batch": batch, "running": running}
+        return run({f"hessian_trace/{k}_samples": [v] * 10 for k, v in samples.items()}, **of)
+
+    standard, batch = traced([40.0, 60.0], [0.0], norm="none"), traced([0.0, 50.0], [200.0])
+    assert curvature.trace_ratio(standard, batch) == pytest.approx(0.5)
+    assert curvature.running_trace_ratio(standard, batch) == pytest.approx(4)
+
+
+# Spectra
+
+
+def spectrum(norm: str, top: float, share: float, seed: int = 0) -> Run:
+    """Ten steps of a spectrum with this largest eigenvalue, the eleventh 2, and this share."""
+    eigenvalues = [top, *[3.0] * 9, 2.0]
+    records = {
+        "spectrum/batch_eigenvalues": [eigenvalues] * 10,
+        "spectrum/running_eigenvalues": [[5 * value for value in eigenvalues]] * 10,
+        "spectrum/batch_gradient_share": [[share / 10] * 10 + [0.9]] * 10,
+    }
+    return run(records, norm, seed=seed, experiment="spectra")
+
+
+def test_spectra() -> None:
+    standard, batch = spectrum("none", 40.0, 0.8), spectrum("batch", 8.0, 0.05)
+    assert curvature.gradient_share(standard) == pytest.approx(0.8)
+    assert curvature.outlier_ratio(standard) == pytest.approx(20)
+    assert curvature.outliers(standard, batch) == pytest.approx(5)
+    assert curvature.running_ratio(batch) == pytest.approx(5)
+    few = run({"spectrum/batch_eigenvalues": [[4.0] * 10]})
+    assert math.isnan(curvature.outlier_ratio(few))
+
+
+def test_the_verdicts_on_spectra() -> None:
+    arms = [("none", 40.0, 0.8), ("batch", 8.0, 0.05)]
+    runs = [spectrum(*arm, seed=seed) for arm in arms for seed in (0, 1)]
+    other = [spectrum("none", *arms[1][1:]), spectrum("batch", *arms[0][1:])]
+    for name in ("gradient_concentrates", "gradient_spread", "outliers"):
+        assert verdict(name, *runs) == claims.REPRODUCED
+        assert verdict(name, *other) == claims.NOT_REPRODUCED
+    assert verdict("running_statistics_sharper", *runs) == claims.REPRODUCED
+
+
+# Effective beta
+
+
+def test_effective_beta_is_pinned_where_the_smallest_step_changes_the_gradient() -> None:
+    gone, linear = walk([2.0, 2.0, 2.0], along=300.0), walk([0.5, 1.0, 2.0], along=5.0)
+    assert curvature.pinned_share(gone) == 1
+    assert curvature.pinned_share(gone, linear) == 0
+    assert curvature.pinned_wrong_share(gone, linear) == pytest.approx(0.5)
+    assert curvature.pinned_wrong_share(walk([2.0, 2.0, 2.0], along=21.0)) == 0
+    assert curvature.pinned_wrong_share(walk([2.0, 2.0, 2.0], along=-20.0)) == 1
+
+
+def test_effective_beta_of_the_step_taken_is_the_curvature_of_a_quadratic() -> None:
+    assert curvature.beta_over_curvature(walk([0.5, 1.0, 2.0], along=5.0)) == pytest.approx(1)
+    assert curvature.beta_over_curvature(walk([0.5, 1.0, 9.0], along=-5.0)) == pytest.approx(1)
+    # The gradient turns without growing: all of its change is sideways.
+    assert curvature.beta_over_curvature(walk([0.5, 1.0, 2.0], along=0.5)) == pytest.approx(10)
+
+
+def test_measures_are_compared_at_the_steps_that_both_have() -> None:
+    one = (np.array([0, 5, 10]), np.array([1.0, 2.0, 3.0]))
+    other = (np.array([0, 10, 20]), np.array([4.0, 5.0, 6.0]))
+    steps, ours, theirs = curvature.together(one, other)
+    assert (list(steps), list(ours), list(theirs)) == ([0, 10], [1, 3], [4, 5])
+
+
+# Scale invariance
+
+
+def test_weights_that_grow() -> None:
+    last = [9.0, 1.0, 1.0]  # the layer without a norm does not count
+    assert curvature.growing_share(lengths([1.0, 1.1, 1.1], [2.0, 2.0, 3.0], last)) == 1
+    assert curvature.growing_share(lengths([1.0, 0.9, 1.1], [2.0, 2.0, 3.0], last)) == 0.75
+    assert curvature.growing_share(lengths([1.0, 1.0 - 1e-8, 1.0], [1.0] * 3, last)) == 1
+    with pytest.raises(KeyError, match="has no weights/norm"):
+        curvature.growing_share(run({}))
+
+
+def test_the_effective_learning_rate_falls_with_the_square_of_the_weights() -> None:
+    grown = lengths([1.0, 5.0, 2.0], [3.0, 3.0, 6.0], [1.0] * 3)
+    assert curvature.effective_lr_fall(grown) == pytest.approx(4)
+
+
+def test_effective_learning_rates_that_meet_have_no_distance_left() -> None:
+    def grown(lr: float, norm: float, seed: int = 0) -> Run:
+        return lengths([1.0, norm], [1.0, norm], [1.0, 1.0], lr=lr, seed=seed)
+
+    assert curvature.spread_left([grown(0.01, 1), grown(1.0, 10)]) == pytest.approx(0, abs=1e-12)
+    assert curvature.spread_left([grown(0.01, 1), grown(1.0, 1)]) == pytest.approx(1)
+    assert curvature.spread_left([grown(0.01, 1), grown(1.0, 10**0.5)]) == pytest.approx(0.5)
+    assert math.isnan(curvature.spread_left([grown(0.01, 1)]))
+    runs = [grown(lr, norm, seed) for lr, norm in ((0.01, 1), (1.0, 5)) for seed in (0, 1)]
+    assert verdict("lrs_converge", *runs) == claims.REPRODUCED
