@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from zygote import Zygote
 
 from bnstudy.data import DataSet
@@ -56,15 +57,18 @@ def config(*overrides: str) -> DictConfig:
         return compose("train", list(overrides))
 
 
+@cache
 def small_config(model: str, norm: str, *overrides: str) -> DictConfig:
-    """A small network of this model and norm with data that it fits."""
+    """A small network of this model and norm with data that it fits; tests share it, read-only."""
     lr = "optimizer.lr=1e-4" if model == "deep_linear" else "optimizer.lr=0.1"
-    return config(f"model={model}", f"norm={norm}", *SMALL.get(model, []), lr, *overrides)
+    cfg = config(f"model={model}", f"norm={norm}", *SMALL.get(model, []), lr, *overrides)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg
 
 
 def build(cfg: DictConfig) -> tuple[DataSet, torch.nn.Module, torch.optim.Optimizer]:
     """Data, initialized model and optimizer, as scripts/train.py makes them."""
-    data = instantiate(cfg.data)
+    data = data_of(OmegaConf.to_yaml(cfg.data, resolve=True))
     model = instantiate(
         cfg.model,
         norm=instantiate(cfg.norm),
@@ -74,6 +78,12 @@ def build(cfg: DictConfig) -> tuple[DataSet, torch.nn.Module, torch.optim.Optimi
     torch.manual_seed(cfg.seed)
     instantiate(cfg.init)(model)
     return data, model, instantiate(cfg.optimizer)(model.parameters())
+
+
+@cache
+def data_of(options: str) -> DataSet:
+    """The data set of these options; nothing changes one, so that tests may share it."""
+    return instantiate(OmegaConf.create(options))
 
 
 def run(

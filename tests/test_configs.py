@@ -1,5 +1,6 @@
 """Configs: every option composes and builds; the arms of a comparison differ in one value."""
 
+from functools import cache
 from itertools import product
 from math import inf, prod
 
@@ -40,6 +41,7 @@ def test_every_experiment_exists_at_every_scale(experiment, scale):
     instantiate(cfg.probes, _convert_="all")
 
 
+@cache
 def axes(experiment: str, scale: str) -> tuple[DictConfig, dict[str, list[str]]]:
     """The config of an experiment, and the values that Hydra would sweep, by key."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):

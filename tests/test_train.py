@@ -271,9 +271,9 @@ def golden_trajectory(tmp_path: Path) -> dict[str, list[dict]]:
                 norm,
                 "probe_every=2",
                 "data.seed=0" if model == "deep_linear" else "data.augment=true",
+                "probes.activations.layers=[layer2]",
+                "probes.internal_covariate_shift.layers=[layer3]",
             )
-            cfg.probes.activations.layers = ["layer2"]
-            cfg.probes.internal_covariate_shift.layers = ["layer3"]
             data, network, optimizer = build(cfg)
             if model == "vgg":
                 train_set = Batch(data.train.inputs.double() / 255, data.train.targets)
