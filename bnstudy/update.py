@@ -111,14 +111,15 @@ class Loss:
 
         Exact for BatchNorm with batch statistics, where forward-over-reverse is not.
         """
-        return self.hessian(params)(vector)
+        return self.hessian(params, once=True)(vector)
 
-    def hessian(self, params: Params) -> Callable[[Params], Params]:
+    def hessian(self, params: Params, once: bool = False) -> Callable[[Params], Params]:
         """The Hessian at `params` as a function that multiplies it by a vector.
 
         The gradient and its graph are computed here, once: a product is one backward pass through
-        them. They stay in memory as long as the function does. Attention is computed in plain
-        steps, with the same value but for rounding: torch's fused one has no second derivative.
+        them. They stay in memory as long as the function does; with `once` the first product frees
+        them. Attention is computed in plain steps, with the same value but for rounding: torch's
+        fused one has no second derivative.
         """
         leaves, wrt = _leaves(params, None)
         tensors = [leaves[name] for name in wrt]
@@ -137,7 +138,7 @@ class Loss:
                 list(curved.values()),
                 tensors,
                 [vector[name] for name in curved],
-                retain_graph=True,
+                retain_graph=not once,
                 allow_unused=True,
                 materialize_grads=True,
             )

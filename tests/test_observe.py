@@ -13,6 +13,7 @@ from conftest import ROOT, config, options
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from bnstudy import surfaces
 from bnstudy.figures import figure3a
 from bnstudy.observe import Observer, Pair, layers_called, observe
 from bnstudy.probes.covariate_shift import CovariateShift
@@ -182,6 +183,20 @@ def test_every_probe_measures_every_network_and_leaves_it_as_it_is(option, name)
     for probe in probes_of(option).values():
         measured = probe(update)
         assert all(torch.isfinite(value).all() for value in measured.values())
+    assert same(before, state_of(model))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_surfaces_of_every_network_are_its_loss_and_leave_it_as_it_is(name):
+    model, criterion, (now, *_), _ = case(name)
+    before = state_of(model)
+    update = observe(model, criterion, *now)
+    along = surfaces.random_direction(update.params, seed=1)
+    downhill = surfaces.gradient_direction([update.loss], update.params)
+    for point in ((0.0, 0.0), (0.5, -0.1)):
+        there = surfaces.moved(update.params, [along, downhill], point)
+        measured = surfaces.measure([update.loss], there)["loss"]
+        assert measured == [update.loss(there).item()]
     assert same(before, state_of(model))
 
 
