@@ -2,6 +2,7 @@
 
 import argparse
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -65,11 +66,16 @@ def main() -> int:
     if interruption.came():
         interruption.leave()
     cfg = planned[0].cfg
-    runs = ["--scale", cfg.scale.name, "--runs", cfg.results]
-    written = figures.main(runs) or report.main(runs)
+    drawn = draw(["--scale", cfg.scale.name, "--runs", cfg.results])
     for name, reason in failed:
         print(f"failed: {name}: {reason}", file=sys.stderr)
-    return 1 if failed or written else 0
+    return 0 if drawn and not failed else 1
+
+
+def draw(runs: list[str]) -> bool:
+    """Figures and report, side by side because each draws all figures; whether both were made."""
+    with subprocess.Popen([sys.executable, report.__file__, *runs]) as page:
+        return figures.main(runs) == 0 and page.wait() == 0
 
 
 def parse() -> argparse.Namespace:

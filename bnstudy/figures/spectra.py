@@ -40,8 +40,10 @@ def draw(runs: Sequence[Run]) -> Figure:
         figure = Figure(figsize=(style.WIDTH, 2.9 + 1.5 * len(rows)), layout="constrained")
         grid = figure.add_gridspec(len(rows) + 1, 6)
         steps = steps_of(shown)
+        span = 6 // len(steps)
         for i, (norm, statistics) in enumerate(rows):
-            row = [figure.add_subplot(grid[i, 2 * j : 2 * j + 2]) for j in range(3)]
+            starts = range(0, 6, span)
+            row = [figure.add_subplot(grid[i, start : start + span]) for start in starts]
             cell = [run for run in shown if run.norm == norm]
             for j, axes in enumerate(row):
                 if not grids.absent(axes, cell, NODES.format(statistics), norm, LR):
@@ -85,7 +87,7 @@ def steps_of(runs: Sequence[Run]) -> list[int]:
     key = NODES.format("batch")
     recorded = [set(run[key][0].tolist()) for run in panels.lowest_seeds(runs) if key in run]
     steps = sorted(set.intersection(*recorded)) if recorded else []
-    return [steps[0], steps[len(steps) // 2], steps[-1]] if steps else [0, 0, 0]
+    return sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else [0]
 
 
 def draws(runs: Sequence[Run]) -> str:
