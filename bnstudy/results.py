@@ -47,6 +47,8 @@ EXTENT_OF_PROBES = ("every", "layers", "random_direction")
 ARMS = ("norm", "optimizer.lr", "seed")
 # A network has learned something if its test accuracy is this far above that of guessing.
 ABOVE_CHANCE = 0.05
+# Eigenvalues of a Hessian that stand out, one for each of ten classes (Gur-Ari et al. 2018).
+OUTLIERS = 10
 NETWORKS = {
     "vgg": "VGG",
     "resnet": "ResNet",
@@ -420,6 +422,25 @@ def own_step(run: Run) -> Series:
         return steps, np.full(len(steps), np.nan)
     values = changes[:, found[0]]
     return steps, np.where(np.isfinite(values), values, np.inf)
+
+
+def gradient_share(run: Run) -> Series:
+    """The share of ||g||^2 in the span of the ten top eigenvectors, statistics of the batch."""
+    steps, shares = run["spectrum/batch_gradient_share"]
+    return steps, shares[:, :OUTLIERS].sum(axis=1)
+
+
+def outlier_ratio(run: Run) -> Series:
+    """The largest eigenvalue over the eleventh, statistics of the batch.
+
+    NaN where the eleventh is not positive, or was not measured.
+    """
+    steps, eigenvalues = run["spectrum/batch_eigenvalues"]
+    if eigenvalues.shape[1] <= OUTLIERS:
+        return steps, np.full(len(steps), np.nan)
+    top, bulk = eigenvalues[:, 0], eigenvalues[:, OUTLIERS]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return steps, np.where(bulk > 0, top / bulk, np.nan)
 
 
 def spearman(xs: Values, ys: Values) -> float:

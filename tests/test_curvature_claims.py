@@ -170,12 +170,12 @@ def spectrum(norm: str, top: float, share: float, seed: int = 0) -> Run:
 
 def test_spectra() -> None:
     standard, batch = spectrum("none", 40.0, 0.8), spectrum("batch", 8.0, 0.05)
-    assert curvature.gradient_share(standard) == pytest.approx(0.8)
-    assert curvature.outlier_ratio(standard) == pytest.approx(20)
+    assert curvature.median_share(standard) == pytest.approx(0.8)
+    assert curvature.median_ratio(standard) == pytest.approx(20)
     assert curvature.outliers(standard, batch) == pytest.approx(5)
     assert curvature.running_ratio(batch) == pytest.approx(5)
     few = run({"spectrum/batch_eigenvalues": [[4.0] * 10]})
-    assert math.isnan(curvature.outlier_ratio(few))
+    assert math.isnan(curvature.median_ratio(few))
 
 
 def test_the_verdicts_on_spectra() -> None:

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bnstudy import results
 from bnstudy.figures import effective_beta, panels, scale_free, sharpness, spectra, style
 from bnstudy.results import Run
 
@@ -173,13 +174,13 @@ def spectrum(eigenvalues: Sequence[float], **records: Sequence[Any]) -> Run:
 
 def test_outliers_are_measured_by_the_eleventh_eigenvalue() -> None:
     values = [30.0, *[20.0] * 9, 3.0]
-    np.testing.assert_allclose(spectra.outlier_ratio(spectrum(values))[1], [10] * 3)
-    assert np.isnan(spectra.outlier_ratio(spectrum(values[:10]))[1]).all()
-    assert np.isnan(spectra.outlier_ratio(spectrum([*values[:10], -1.0]))[1]).all()
+    np.testing.assert_allclose(results.outlier_ratio(spectrum(values))[1], [10] * 3)
+    assert np.isnan(results.outlier_ratio(spectrum(values[:10]))[1]).all()
+    assert np.isnan(results.outlier_ratio(spectrum([*values[:10], -1.0]))[1]).all()
 
 
 def test_the_gradient_share_is_that_of_ten_eigenvectors() -> None:
-    np.testing.assert_allclose(spectra.gradient_share(spectrum([1.0] * 11))[1], [0.5] * 3)
+    np.testing.assert_allclose(results.gradient_share(spectrum([1.0] * 11))[1], [0.5] * 3)
 
 
 def test_densities_are_of_steps_that_both_arms_have() -> None:

@@ -9,12 +9,20 @@ from numpy.typing import NDArray
 from bnstudy.claims.judging import Arm, Claim
 from bnstudy.claims.reductions import GRADIENT, at_the_end, late, median, ratio
 from bnstudy.claims.rules import Range, Rule, at_least, at_most, less_than, more_than
-from bnstudy.results import Run, Series, Steps, Values, effective_beta, own_step
+from bnstudy.results import (
+    Run,
+    Series,
+    Steps,
+    Values,
+    effective_beta,
+    gradient_share,
+    outlier_ratio,
+    own_step,
+)
 
 SHARPNESS = "sharpness/batch_eigenvalues"
 CURVATURE = "batch_sharpness/batch_curvature"
 NORM = "weights/norm"
-CLASSES = 10
 LAST = 0.25  # of the run
 QUARTER = 0.25  # by which two numbers may differ that agree
 
@@ -77,22 +85,14 @@ def running_trace_ratio(standard: Run, batch: Run) -> float:
 # Spectra
 
 
-def gradient_share(run: Run) -> float:
+def median_share(run: Run) -> float:
     """The share of ||g||^2 in the span of the top ten eigenvectors, median over steps."""
-    return median(run["spectrum/batch_gradient_share"][1][:, :CLASSES].sum(axis=1))
+    return median(gradient_share(run)[1])
 
 
-def outlier_ratio(run: Run) -> float:
-    """The largest eigenvalue over the eleventh, median over steps.
-
-    NaN where fewer were measured, or the eleventh is not positive.
-    """
-    eigenvalues = run["spectrum/batch_eigenvalues"][1]
-    if eigenvalues.shape[1] <= CLASSES:
-        return math.nan
-    top, bulk = eigenvalues[:, 0], eigenvalues[:, CLASSES]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return median(np.where(bulk > 0, top / bulk, np.nan))
+def median_ratio(run: Run) -> float:
+    """The largest eigenvalue over the eleventh, median over steps."""
+    return median(outlier_ratio(run)[1])
 
 
 def running_ratio(run: Run) -> float:
@@ -104,7 +104,7 @@ def running_ratio(run: Run) -> float:
 
 def outliers(standard: Run, batch: Run) -> float:
     """How many times further out the largest eigenvalue is without BatchNorm."""
-    return ratio(outlier_ratio(standard), outlier_ratio(batch))
+    return ratio(median_ratio(standard), median_ratio(batch))
 
 
 # Effective beta
@@ -285,7 +285,7 @@ CLAIMS = (
         source=GHORBANI,
         arms=(OF_SPECTRA,),
         quantity="share of ‖g‖² in the span of the top ten eigenvectors, median over steps",
-        measure=gradient_share,
+        measure=median_share,
         rule=Rule(at_least(0.5), at_least(0.25), why="half of it"),
     ),
     Claim(
@@ -297,7 +297,7 @@ CLAIMS = (
         arms=(BATCH_OF_SPECTRA,),
         quantity="share of ‖g‖² in the span of the top ten eigenvectors, statistics of the batch, "
         "median over steps",
-        measure=gradient_share,
+        measure=median_share,
         rule=Rule(at_most(0.1), at_most(0.25), why="a tenth of it"),
     ),
     Claim(

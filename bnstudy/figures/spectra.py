@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, Series, Values
+from bnstudy.results import OUTLIERS, Run, Values, gradient_share, outlier_ratio
 
 EXPERIMENTS = ("spectra",)
 LR = 0.1
@@ -28,7 +28,6 @@ ARMS = {
 }
 WIDTH = 0.01  # of the Gaussians that smooth a density, as a share of the spectrum's width
 POINTS = 600
-CLASSES = 10
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -55,12 +54,12 @@ def draw(runs: Sequence[Run]) -> Figure:
             title="gradient in the top eigenspace", ylabel="share of ‖g‖²", ylim=(-0.03, 1.03)
         )
         over_training(outliers, chosen, EIGENVALUES, outlier_ratio)
-        outliers.set(title="outliers", ylabel=f"λ₁ / λ$_{{{CLASSES + 1}}}$")
+        outliers.set(title="outliers", ylabel=f"λ₁ / λ$_{{{OUTLIERS + 1}}}$")
         panels.legend(figure, [share, outliers])
         notes = (
             f"lr {LR}; Hessian of the training batch. Densities: run with the lowest seed, "
             f"{draws(shown)}; smoothed by Gaussians, σ = {100 * WIDTH:.0f} % of the panel's range.",
-            f"Share: in the span of the top {CLASSES} eigenvectors. Both below: batch statistics.",
+            f"Share: in the span of the top {OUTLIERS} eigenvectors. Both below: batch statistics.",
             panels.seeds_note(shown),
         )
         panels.finish(figure, runs, chosen, *notes, shown=shown)
@@ -139,19 +138,3 @@ def over_training(axes: Axes, runs: Sequence[Run], key: str, read: panels.Read) 
         log = read is outlier_ratio
         panels.curve(axes, cell, read, log=log, label=panels.describe(cell))
     panels.step_axis(axes, runs)
-
-
-def gradient_share(run: Run) -> Series:
-    """The share of ||g||^2 in the span of the ten top eigenvectors."""
-    steps, shares = run[SHARE.format("batch")]
-    return steps, shares[:, :CLASSES].sum(axis=1)
-
-
-def outlier_ratio(run: Run) -> Series:
-    """The largest eigenvalue over the eleventh; NaN where that is not positive, or not known."""
-    steps, eigenvalues = run[EIGENVALUES.format("batch")]
-    if eigenvalues.shape[1] <= CLASSES:
-        return steps, np.full(len(steps), np.nan)
-    top, bulk = eigenvalues[:, 0], eigenvalues[:, CLASSES]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, np.where(bulk > 0, top / bulk, np.nan)
