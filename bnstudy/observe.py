@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bnstudy.data import Batch, derive_seed
 from bnstudy.layers import find_layers, find_norms
-from bnstudy.params import Params, add_scaled
+from bnstudy.params import Params, add_scaled, copy_of, trainable
 from bnstudy.recorder import Recorder, read_header
 from bnstudy.update import Layer, Loss, Probe, Update, default_generators
 
@@ -53,7 +53,7 @@ def observe(
     at them. Raises ValueError where no parameter requires a gradient or `test` cannot be used.
     """
     loss = _loss(model, criterion, (inputs, targets), seed, step=0)
-    params = {name: tensor.clone() for name, tensor in _trainable(model).items()}
+    params = copy_of(model)
     _, grads = loss.value_and_grad(params)
     return Update(
         step=0,
@@ -148,7 +148,7 @@ class Observer:
         self.diverged = False
         self.record: dict[str, Any] = {}  # of the last step
         self._next = start
-        self._initial = _copy(model) if start == 0 else None
+        self._initial = copy_of(model) if start == 0 else None
         self._recorder = recorder if isinstance(recorder, Recorder) else None
         self._directory = Path(recorder) if isinstance(recorder, Path | str) else None
         name = name or type(model).__name__
@@ -169,7 +169,7 @@ class Observer:
         step, self._next = self._next, self._next + 1
         record: dict[str, Any] = {}
         due = {name: probe for name, probe in self.probes.items() if step % probe.every == 0}
-        params = _copy(self.model) if due else {}
+        params = copy_of(self.model) if due else {}
         lr = self._lr(lr)  # before the step: a schedule may change it in there
         yield record
         if due or self._directory is not None or self._recorder is not None:
@@ -223,7 +223,7 @@ class Observer:
     ) -> Update:
         losses = partial(_later_loss, loss, later, self.seed, step)
         layers = dict(self.layers or {})
-        new_params = _trainable(self.model)
+        new_params = trainable(self.model)
         return Update(
             step, loss, params, grads, new_params, lr, layers, losses, self.test, self._initial
         )
@@ -340,14 +340,6 @@ def _unmoved(model: nn.Module) -> Iterator[None]:
 def _taken(module: nn.Module, free: dict[int, str]) -> tuple[str, ...]:
     """The names of a module's parameters among those that are free, which they are no more."""
     return tuple(free.pop(id(p)) for p in module.parameters() if id(p) in free)
-
-
-def _trainable(model: nn.Module) -> Params:
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def _copy(model: nn.Module) -> Params:
-    return {name: tensor.clone() for name, tensor in _trainable(model).items()}
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -1,7 +1,7 @@
 """Parameters as a dictionary of tensors, and its arithmetic."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Params = dict[str, Tensor]
 
@@ -41,3 +41,13 @@ def normal_like(a: Params, seed: int) -> Params:
         name: torch.randn(t.shape, generator=generator, device=t.device, dtype=t.dtype)
         for name, t in a.items()
     }
+
+
+def trainable(model: nn.Module) -> Params:
+    """The trainable parameters, as views that follow the optimizer."""
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def copy_of(model: nn.Module) -> Params:
+    """The trainable parameters as they are now."""
+    return {name: tensor.clone() for name, tensor in trainable(model).items()}

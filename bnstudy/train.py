@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bnstudy.data import DataSet, derive_seed
-from bnstudy.params import Params
+from bnstudy.params import Params, copy_of, trainable
 from bnstudy.recorder import Recorder
 from bnstudy.schedules import constant
 from bnstudy.update import Loss, Probe, Update, default_generators, layers_of
@@ -160,16 +160,6 @@ def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         if group.get("weight_decay", 0.0) > 0 and not group.get("decoupled_weight_decay", False)
     ]
     return {"train/penalty": torch.stack(penalties).sum()} if penalties else {}
-
-
-def trainable(model: nn.Module) -> Params:
-    """The trainable parameters, as views that follow the optimizer."""
-    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-
-
-def copy_of(model: nn.Module) -> Params:
-    """The trainable parameters as they are now."""
-    return {name: tensor.clone() for name, tensor in trainable(model).items()}
 
 
 def gradients(model: nn.Module) -> Params:

@@ -29,13 +29,13 @@ from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
 from bnstudy.models.vgg import VGG
 from bnstudy.norms import BatchNorm
-from bnstudy.params import dot, norm, normal_like
+from bnstudy.params import dot, norm, normal_like, trainable
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.sharpness import Sharpness
 from bnstudy.recorder import Recorder
 from bnstudy.results import load_run
-from bnstudy.train import gradients, train, trainable
+from bnstudy.train import gradients, train
 from bnstudy.update import Loss, Update, layers_of
 from bnstudy.wandb_mirror import wandb_run
 

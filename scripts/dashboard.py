@@ -130,6 +130,13 @@ def sections(layers: Sequence[str]) -> list["Section"]:
         "Figures 10, 13: landscape along the gradient, linear network": landscape(log=True),
         "Figures 1c, 2, 6, 9: activations": seen,
         "Figure 8: moments": moments,
+        "Curvature": [
+            line("sharpness, batch statistics", ["sharpness/batch_eigenvalues/max"], log=True),
+            line(
+                "g′Hg / ‖g‖², batch statistics", band("batch_sharpness/batch_curvature"), log=False
+            ),
+            line("‖w‖", ["weights/norm"], log=False),
+        ],
         "The study's own figures and claims": [
             MediaBrowser(title="figures", media_keys=[f"figures/{name}" for name in discover()]),
             WeavePanelSummaryTable(table_name="claims"),

@@ -74,8 +74,11 @@ def main() -> int:
 
 def draw(runs: list[str]) -> bool:
     """Figures and report, side by side because each draws all figures; whether both were made."""
-    with subprocess.Popen([sys.executable, report.__file__, *runs]) as page:
-        return figures.main(runs) == 0 and page.wait() == 0
+    command = [sys.executable, report.__file__, *runs]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
+        drawn = figures.main(runs) == 0
+        print(page.communicate()[0], end="", flush=True)  # the page is what to open: it comes last
+    return drawn and page.returncode == 0
 
 
 def parse() -> argparse.Namespace:

@@ -311,7 +311,7 @@ def read_weights(run: Run, step: int, path: Path, model: "torch.nn.Module") -> W
     """The weights in a file, in main memory; ValueError where they do not fit the model."""
     import torch
 
-    from bnstudy.train import trainable
+    from bnstudy.params import trainable
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -138,7 +138,7 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     """Instantiate the config; the initial weights are a function of the seed, on every device."""
     import torch
 
-    from bnstudy.train import trainable
+    from bnstudy.params import trainable
     from bnstudy.update import Loss, layers_of, select_layers
 
     device = choose_device(cfg.device)
@@ -219,8 +219,9 @@ def train_recorded(job: Job, anew: bool) -> str:
     back into the queue, which goes on.
     """
     from bnstudy import checkpoint
+    from bnstudy.params import copy_of
     from bnstudy.recorder import Recorder, count_steps, read_header
-    from bnstudy.train import copy_of, train
+    from bnstudy.train import train
 
     cfg, path, record = job.cfg, job.directory / "checkpoint.pt", job.directory / "run.jsonl"
     header = job.header if anew else read_header(record) or job.header

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bnstudy.data import Batch
 from bnstudy.models.deep_linear import DeepLinear
 from bnstudy.norms import BatchNorm, NoisyBatchNorm
-from bnstudy.params import Params
+from bnstudy.params import Params, copy_of, trainable
 from bnstudy.probes.activations import Activations
 from bnstudy.probes.consecutive_gradients import ConsecutiveGradients
 from bnstudy.probes.covariate_shift import CovariateShift
@@ -27,7 +27,7 @@ from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
 from bnstudy.probes.scale_and_shift import ScaleAndShift
-from bnstudy.train import copy_of, gradients, trainable
+from bnstudy.train import gradients
 from bnstudy.update import Layer, Loss, Update, layers_of
 
 EVERY_STEP = "probe_every=1"

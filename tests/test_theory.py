@@ -19,9 +19,10 @@ from bnstudy.claims import theory
 from bnstudy.data import Batch
 from bnstudy.figures import theory as figure
 from bnstudy.norms import BatchNorm, LpNorm, NoisyBatchNorm
+from bnstudy.params import copy_of, trainable
 from bnstudy.probes.theory import Theory
 from bnstudy.results import Run, load_run
-from bnstudy.train import copy_of, gradients, trainable
+from bnstudy.train import gradients
 from bnstudy.update import Layer, Loss, Update
 
 Measured = dict[str, Tensor]

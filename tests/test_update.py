@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from bnstudy.data import Batch
 from bnstudy.norms import BatchNorm
-from bnstudy.params import Params, add_scaled, normal_like
-from bnstudy.train import trainable
+from bnstudy.params import Params, add_scaled, normal_like, trainable
 from bnstudy.update import Loss, layers_of, sample_units, select_layers
 
 
