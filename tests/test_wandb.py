@@ -330,7 +330,13 @@ def test_the_dashboard_shows_what_the_runs_log(cli, tmp_path):
     plots = [panel["config"] for panels in sections.values() for panel in panels]
     plots = [plot for plot in plots if "metrics" in plot]
     assert all(plot["xAxis"] == "step" for plot in plots)
-    words = [*SMALL, "steps=1", "+probes=[moments,sharpness,batch_sharpness,weights]", "wandb.mode=disabled", "results=runs"]
+    words = [
+        *SMALL,
+        "steps=1",
+        "+probes=[moments,sharpness,batch_sharpness,weights]",
+        "wandb.mode=disabled",
+        "results=runs",
+    ]
     assert cli("train.py", *words).returncode == 0
     logged: set[str] = set()
     for line in lines(next(tmp_path.glob("runs/*/*/run.jsonl")).parent):
