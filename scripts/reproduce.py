@@ -2,11 +2,15 @@
 
 import argparse
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from status import duration
 from train import (
     CANNOT_START,
     CONFIGS,
+    Job,
     build,
     check_writable,
     describe,
@@ -35,6 +40,7 @@ from train import (
 
 from bnstudy.status import Status, read_status
 
+REFUSALS = (*CANNOT_START, CompactHydraException, OverrideParseException)
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
 
@@ -52,14 +58,16 @@ def main() -> int:
     """The exit code: 0 if every run ended, however it ended, and figures and report are made."""
     options = parse()
     try:
-        planned = [job for name in options.experiments for job in plan(name, options.overrides)]
+        planned = plan(options.experiments, options.overrides, options.workers)
         check_writable(Path(planned[0].cfg.results))
         waiting = [job for job in planned if needs_to_run(job)]
         workers = options.workers or default_workers(len(waiting))
         announce(planned, waiting, workers, each=options.plan)
-    except (*CANNOT_START, CompactHydraException, OverrideParseException) as error:
+    except REFUSALS as error:
         print(f"reproduce: {sentence(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # nothing has started
     if options.plan:
         return 0
     failed = execute(waiting, workers)
@@ -130,8 +138,16 @@ def positive(text: str) -> int:
     return number
 
 
-def plan(experiment: str, overrides: list[str]) -> list[Planned]:
-    """The runs of an experiment's grid, every config checked."""
+def plan(experiments: list[str], overrides: list[str], workers: int | None) -> list[Planned]:
+    """The runs of all grids, every config checked."""
+    runs = [run for name in experiments for run in grid(name, overrides)]
+    # Another process takes as long to start as ten configs to compose.
+    workers = min(workers or joblib.cpu_count(), 1 + len(runs) // 10)
+    return side_by_side(workers)(joblib.delayed(planned)(run) for run in runs)
+
+
+def grid(experiment: str, overrides: list[str]) -> list[list[str]]:
+    """The overrides of each run of an experiment."""
     overrides = [f"experiment={experiment}", *overrides]
     option = OmegaConf.load(CONFIGS / "experiment" / f"{experiment}.yaml")
     if any("override /data" in entry for entry in option.defaults):
@@ -139,10 +155,10 @@ def plan(experiment: str, overrides: list[str]) -> list[Planned]:
         overrides = [word for word in overrides if not word.startswith(("data=", "data."))]
     given = {word.split("=")[0] for word in overrides}
     axes = composed(overrides_without_sweeps(overrides)).hydra.sweeper.params
-    grid = [f"{key}={values}" for key, values in axes.items() if key not in given] + overrides
-    parsed = OverridesParser.create().parse_overrides(grid)
-    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [planned(list(job)) for job in jobs]
+    words = [f"{key}={values}" for key, values in axes.items() if key not in given] + overrides
+    parsed = OverridesParser.create().parse_overrides(words)
+    (runs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [list(run) for run in runs]
 
 
 def overrides_without_sweeps(overrides: list[str]) -> list[str]:
@@ -159,10 +175,26 @@ def composed(overrides: list[str]) -> DictConfig:
 
 def planned(overrides: list[str]) -> Planned:
     """One run, composed and checked, and where it stands if it was started before."""
-    cfg, choices = split(composed(overrides))
-    directory, header = describe(cfg, choices, overrides)
-    past_outcome(directory, header)  # refuses the record of another config
+    with in_a_sentence():
+        cfg, choices = split(composed(overrides))
+        directory, header = describe(cfg, choices, overrides)
+        past_outcome(directory, header)  # refuses the record of another config
     return Planned(overrides, cfg, choices["norm"], read_status(directory))
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Let a refusal cross to another process: not every error of Hydra's can be sent there."""
+    try:
+        yield
+    except REFUSALS as error:
+        raise ValueError(sentence(error)) from None
+
+
+def side_by_side(workers: int, results: str = "list") -> joblib.Parallel:
+    """Processes of one thread each, the same ones for all of the work; `workers` 1: this one."""
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        return joblib.Parallel(n_jobs=workers, return_as=results)
 
 
 def needs_to_run(job: Planned) -> bool:
@@ -196,7 +228,7 @@ def announce(
     for experiment, runs in Counter(job.cfg.experiment for job in planned).items():
         left = sum(job.cfg.experiment == experiment for job in waiting)
         print(f"{experiment}: {runs} runs at scale {planned[0].cfg.scale.name}, {left} to do")
-    seconds = {id(job): cost for job, cost in zip(waiting, costs(waiting), strict=True)}
+    seconds = {id(job): cost for job, cost in zip(waiting, costs(waiting, workers), strict=True)}
     if each:
         left_of_each = [seconds.get(id(job)) for job in planned]
         print(*status.table([job.status for job in planned], left_of_each), sep="\n")
@@ -206,20 +238,20 @@ def announce(
         print(f"roughly {duration(total)} in {processes} of one thread each", flush=True)
 
 
-def costs(waiting: list[Planned]) -> list[float]:
+def costs(waiting: list[Planned], workers: int) -> list[float]:
     """Seconds that each run still needs; an example of each network in an experiment is timed."""
-    whole: dict[tuple[str, str, str], float] = {}
-    built: set[str] = set()
+    timed: dict[tuple[str, str, str], Planned] = {}
+    others: dict[str, Planned] = {}
     for job in waiting:
-        kind = kind_of(job)
         # The values of these are checked already; any other may be one that cannot be built.
         varied = ("seed=", "optimizer.lr=")
-        buildable = str([word for word in job.overrides if not word.startswith(varied)])
-        if kind not in whole:
-            whole[kind] = estimate(job)
-        elif buildable not in built:
-            build(job.cfg, Path(), {"fingerprint": "", "config": {}})
-        built.add(buildable)
+        others.setdefault(str([w for w in job.overrides if not w.startswith(varied)]), job)
+        timed.setdefault(kind_of(job), job)
+    parallel = side_by_side(workers)
+    seconds = parallel(joblib.delayed(estimate)(job) for job in timed.values())
+    whole = dict(zip(timed, seconds, strict=True))
+    built = {id(job) for job in timed.values()}
+    parallel(joblib.delayed(refuse)(job) for job in others.values() if id(job) not in built)
     return [whole[kind_of(job)] * fraction_left(job) for job in waiting]
 
 
@@ -233,52 +265,62 @@ def fraction_left(job: Planned) -> float:
     return 1.0 if job.status.ended else 1 - job.status.step / job.cfg.steps
 
 
-def estimate(job: Planned) -> float:
-    """Seconds that a run takes, from a few of its steps with and without probes."""
+def refuse(job: Planned) -> None:
+    """Raise what keeps a run from starting, if anything does."""
+    try_to_build(job.cfg)
+
+
+def try_to_build(cfg: DictConfig) -> Job:
+    """Build the run of a config, of which nothing is kept; a refusal is a ValueError."""
     import torch
 
+    torch.set_num_threads(1)
+    with in_a_sentence():
+        return build(cfg, Path(), {"fingerprint": "", "config": {}})
+
+
+def estimate(job: Planned) -> float:
+    """Seconds that a run takes, from a few of its steps with and without probes."""
     from bnstudy.recorder import Recorder
     from bnstudy.train import evaluate, train
 
-    torch.set_num_threads(1)
     cfg = job.cfg.copy()
-    cfg.probe_every = 2
+    cfg.probe_every = 3
+    built = try_to_build(cfg)
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        built = build(cfg, Path(folder), {"fingerprint": "", "config": {}})
         clock = [lambda line: ends.append(line["time"]) if "step" in line else None]
         recorder = Recorder(Path(folder), built.header, mirrors=clock)
         started = time.monotonic()
         evaluate(built.model, built.data)
         evaluation = time.monotonic() - started
-        numbers = {"batch_size": cfg.batch_size, "seed": cfg.seed, "steps": 5}
+        numbers = {"batch_size": cfg.batch_size, "seed": cfg.seed, "steps": 4}
         train(built.model, built.data, built.optimizer, recorder, probes=built.probes, **numbers)
         recorder.close()
-    # Steps 0, 2 and 4 were probed; step 0 also paid for the warm-up.
-    plain = min(ends[1] - ends[0], ends[3] - ends[2])
-    probes = min(ends[2] - ends[1], ends[4] - ends[3]) - plain
+    # Steps 0 and 3 were probed; step 0 also paid for the warm-up.
+    plain = min(ends[1] - ends[0], ends[2] - ends[1])
+    probing = max(0.0, ends[3] - ends[2] - plain)
     steps, cadence = job.cfg.steps, job.cfg.test_every
     evaluations = 1 + (steps // cadence if cadence else 0)
-    return steps * plain + steps / job.cfg.probe_every * probes + evaluations * evaluation
+    return steps * plain + steps / job.cfg.probe_every * probing + evaluations * evaluation
 
 
 def execute(waiting: list[Planned], workers: int) -> list[tuple[str, str]]:
     """Run them side by side, a line for each that ends; names and reasons of those that failed."""
     started, failed = time.monotonic(), []
     interruption.listen(stop_children)
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        results = parallel(joblib.delayed(work)(job.overrides) for job in waiting)
-        for done, (name, outcome, note) in enumerate(results, start=1):
-            left = (time.monotonic() - started) / done * (len(waiting) - done)
-            if outcome == "stopped":  # before it started, by a signal
-                continue
-            print(
-                f"[{done}/{len(waiting)}] {name}: {outcome}{note}; {duration(left)} left",
-                flush=True,
-            )
-            if outcome == "failed":
-                failed.append((name, note))
+    runs = (joblib.delayed(work)(job.overrides, os.getpid()) for job in waiting)
+    results = side_by_side(workers, "generator_unordered")(runs)
+    for done, (name, outcome, note) in enumerate(results, start=1):
+        left = (time.monotonic() - started) / done * (len(waiting) - done)
+        if outcome == "stopped":  # before it started, by a signal
+            continue
+        print(
+            f"[{done}/{len(waiting)}] {name}: {outcome}{note}; {duration(left)} left",
+            flush=True,
+        )
+        if outcome == "failed":
+            failed.append((name, note))
     return failed
 
 
@@ -288,11 +330,12 @@ def stop_children() -> None:
         process.terminate()
 
 
-def work(overrides: list[str]) -> tuple[str, str, str]:
-    """One run in a process of its own: its name, its outcome, and why it failed if it did."""
+def work(overrides: list[str], parent: int) -> tuple[str, str, str]:
+    """One run: its name, its outcome, and why it failed if it did; `parent`: who asked for it."""
     import torch
 
-    interruption.listen_to_parent()
+    if os.getpid() != parent:  # a single worker is the parent itself
+        interruption.listen_to_parent()
     if interruption.came():
         return "", "stopped", ""
     torch.set_num_threads(1)

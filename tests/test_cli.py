@@ -242,6 +242,7 @@ def test_reproduce_refuses_and_reports(cli, tmp_path):
         (["demo"], "'demo' is not KEY=VALUE"),
         (["scale=small"], "data.download=true"),
         (["--plan", "model.width=0.001"], "model.width=0.001 leaves the first stage without"),
+        (["seed=range(16)", "init=foo,kaiming"], "init=foo is unknown; it must be one of"),
     ):
         done = cli("reproduce.py", *words, "--experiments", "vgg")
         assert done.returncode in (1, 2)

@@ -124,23 +124,24 @@ def test_a_signal_ends_the_step_saves_and_says_so(cli, zygote, whole, tmp_path, 
     assert not checkpoint.with_suffix(".previous.pt").exists()
 
 
-def test_a_signal_ends_a_reproduction_and_every_run_of_it(cli, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])  # one worker is the process itself, as on a GPU
+def test_a_signal_ends_a_reproduction_and_every_run_of_it(cli, tmp_path, workers):
     words = ["reproduce.py", *TINY, "steps=4000", "seed=0", "optimizer.lr=0.1"]
-    words += ["--experiments", "vgg", "--workers", "2"]
+    words += ["--experiments", "vgg", "--workers", str(workers)]
     process = start(tmp_path, *words)
-    both = lambda: len([p for p in tmp_path.rglob("run.jsonl") if p.stat().st_size > 9000]) == 2  # noqa: E731
-    wait_until(both, process)
+    running = lambda: [p for p in tmp_path.rglob("run.jsonl") if p.stat().st_size > 9000]  # noqa: E731
+    wait_until(lambda: len(running()) == workers, process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal does
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
-    assert out.count(": interrupted") == 2
-    assert len(list(tmp_path.rglob("checkpoint.pt"))) == 2
+    assert out.count(": interrupted") == workers
+    assert len(list(tmp_path.rglob("checkpoint.pt"))) == workers
     shown = cli("status.py")
     assert shown.returncode == 0
-    assert shown.stdout.endswith("\n2 interrupted\n")
+    assert shown.stdout.endswith(f"\n{workers} interrupted\n")
     plan = cli(*words, "--plan")
     assert plan.returncode == 0, plan.stderr
-    assert plan.stdout.count("interrupted  ") == 2
+    assert plan.stdout.count("interrupted  ") == workers
     assert "vgg: 2 runs at scale demo, 2 to do" in plan.stdout
 
 
