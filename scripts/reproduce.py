@@ -287,6 +287,8 @@ def estimate(job: Planned) -> float:
     cfg = job.cfg.copy()
     cfg.probe_every = 3
     built = try_to_build(cfg)
+    for group in built.optimizer.param_groups:
+        group["lr"] = 0.0  # a step costs the same, and does not diverge
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         clock = [lambda line: ends.append(line["time"]) if "step" in line else None]
@@ -297,6 +299,8 @@ def estimate(job: Planned) -> float:
         numbers = {"batch_size": cfg.batch_size, "seed": cfg.seed, "steps": 4}
         train(built.model, built.data, built.optimizer, recorder, probes=built.probes, **numbers)
         recorder.close()
+    if len(ends) < 4:  # no loss at these initial weights: the run ends at its first step
+        return ends[-1] + evaluation
     # Steps 0 and 3 were probed; step 0 also paid for the warm-up.
     plain = min(ends[1] - ends[0], ends[2] - ends[1])
     probing = max(0.0, ends[3] - ends[2] - plain)

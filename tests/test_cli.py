@@ -251,6 +251,14 @@ def test_reproduce_refuses_and_reports(cli, tmp_path):
     assert not list(tmp_path.glob("results/**/run.jsonl"))
 
 
+def test_runs_that_diverge_at_once_are_planned(cli):
+    words = ["scale=demo", "seed=0", "optimizer.lr=1e30", "init=xavier_large", "model.depth=110"]
+    words += ["model.width=0.0625", "data.held_out=1400", "batch_size=20", *QUIET]
+    plan = cli("reproduce.py", *words, "--experiments", "depth_resnet", "--plan")
+    assert plan.returncode == 0, plan.stderr
+    assert "depth_resnet: 4 runs at scale demo, 4 to do" in plan.stdout
+
+
 def test_images_given_to_reproduce_are_not_for_the_deep_linear_network(cli, tmp_path):
     root = images(tmp_path / "photos")
     words = ["data=image_folder", f"data.root={root}", "batch_size=20"]
