@@ -19,7 +19,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -624,15 +624,22 @@ def test_a_cell_has_its_mean_and_says_what_did_not_train(
     axes: Axes, tmp_path: Path, runs: list[tuple[float, str]], number: str, says: list[str]
 ) -> None:
     cell = [final(tmp_path, value, end, seed=i) for i, (value, end) in enumerate(runs)]
-    lr_by_init.draw_cell(axes, 2, 1, cell)
+    lr_by_init.draw_cell(axes, 2, 1, cell, Normalize(0, 100))
     assert [text.get_text() for text in axes.texts] == [number]
     assert symbols(axes) == says
     filled = {line.get_markerfacecolor() != "none" for line in axes.lines}
     assert filled == {name.startswith("all") for name in says}
 
 
+def test_colours_reach_to_the_best_run(tmp_path: Path) -> None:
+    runs = [final(tmp_path, value, seed=i) for i, value in enumerate((0.1, 0.41))]
+    diverged = final(tmp_path, 0.99, "diverged", seed=2)
+    assert lr_by_init.best([*runs, diverged]) == 50
+    assert lr_by_init.best([]) == 100
+
+
 def test_the_heat_map_has_learning_rates_across_and_inits_down(axes: Axes, demo: Runs) -> None:
-    lr_by_init.heat_map(axes, demo["lr_by_init_vgg"], "none")
+    lr_by_init.heat_map(axes, demo["lr_by_init_vgg"], "none", Normalize(0, 100))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.01", "0.1", "3"]
     rows = [tick.get_text() for tick in axes.get_yticklabels()]
     assert rows == ["xavier large", "kaiming", "xavier uniform"]

@@ -7,6 +7,7 @@ every pair of a learning rate and an initialization, without and with BatchNorm;
 and where they finished at chance.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ EXPERIMENTS = ("lr_by_init_vgg", "lr_by_init_resnet")
 NETWORKS = {"lr_by_init_vgg": "VGG", "lr_by_init_resnet": "ResNet"}
 # About by the size of the weights, from the top of a panel on.
 INITS = ("xavier_large", "kaiming", "orthogonal", "xavier_uniform", "torch_default", "xavier_small")
-ACCURACY, COLOURS = Normalize(0, 100), "cividis"
+COLOURS = "cividis"
 FATES = {"diverged": ("X", (0.33, 0.33)), "at chance": ("v", (-0.33, 0.33))}  # place in the cell
 
 
@@ -33,18 +34,19 @@ def draw(runs: Sequence[Run]) -> Figure:
     chosen = panels.choose(runs, *([name] for name in EXPERIMENTS), also=("init",))
     by_network = {name: [run for run in chosen if run.experiment == name] for name in EXPERIMENTS}
     shown = {name: own for name, own in by_network.items() if own}
+    accuracy = Normalize(0, best(chosen))
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 1.1 + 2.6 * len(shown)), layout="constrained")
         grid = figure.subplots(len(shown), len(panels.PAIR), squeeze=False)
         for row, (name, own) in zip(grid, shown.items(), strict=True):
             for axes, norm in zip(row, panels.PAIR, strict=True):
-                heat_map(axes, own, norm)
+                heat_map(axes, own, norm, accuracy)
                 axes.set_title(f"{NETWORKS[name]}, {style.ARMS[norm].name}")
             outer = panels.outermost(row)
             for axes in row:
                 axes.set_ylabel("initialization" if axes is outer else "")
                 axes.tick_params(labelleft=axes is outer)
-        colours = ScalarMappable(ACCURACY, COLOURS)
+        colours = ScalarMappable(accuracy, COLOURS)
         label = "final test accuracy (%)"
         figure.colorbar(colours, ax=list(grid.flat), label=label, aspect=40, pad=0.01)
         panels.legend(figure, list(grid.flat))
@@ -62,7 +64,12 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def heat_map(axes: Axes, runs: Sequence[Run], norm: str) -> None:
+def best(runs: Sequence[Run]) -> int:
+    """The highest final accuracy of a run in percent, up to the next ten."""
+    return 10 * math.ceil(max(map(grids.percent, grids.ended(runs)), default=100) / 10)
+
+
+def heat_map(axes: Axes, runs: Sequence[Run], norm: str, accuracy: Normalize) -> None:
     """Final accuracy of one arm, learning rates from left to right, initializations down."""
     own = [run for run in runs if run.norm == norm]
     if grids.absent(axes, own, "test/accuracy", norm):
@@ -74,7 +81,7 @@ def heat_map(axes: Axes, runs: Sequence[Run], norm: str) -> None:
         for x, lr in enumerate(columns):
             cell = [run for run in panels.at_lr(own, lr) if run.option("init") == init]
             if cell:
-                draw_cell(axes, x, y, cell)
+                draw_cell(axes, x, y, cell, accuracy)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="learning rate")
     axes.set_xticks(range(len(columns)), [style.number(lr) for lr in columns])
     axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
@@ -82,7 +89,7 @@ def heat_map(axes: Axes, runs: Sequence[Run], norm: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def draw_cell(axes: Axes, x: int, y: int, cell: Sequence[Run]) -> None:
+def draw_cell(axes: Axes, x: int, y: int, cell: Sequence[Run], accuracy: Normalize) -> None:
     """One cell: its mean accuracy as colour and number, and symbols for what did not train."""
     ended = grids.ended(cell)
     diverged = [run for run in ended if run.outcome == "diverged"]
@@ -90,8 +97,8 @@ def draw_cell(axes: Axes, x: int, y: int, cell: Sequence[Run]) -> None:
     colour, text, ink = "0.88", "–", "black"
     if len(diverged) < len(ended):
         mean = float(np.mean([grids.percent(run) for run in ended]))
-        colour, text = colormaps[COLOURS](ACCURACY(mean)), f"{mean:.0f}"
-        ink = "white" if mean < 55 else "black"
+        colour, text = colormaps[COLOURS](accuracy(mean)), f"{mean:.0f}"
+        ink = "white" if accuracy(mean) < 0.55 else "black"
     elif ended:
         text = ""
     axes.fill_between([x - 0.48, x + 0.48], y - 0.48, y + 0.48, color=colour, linewidth=0)
