@@ -23,9 +23,8 @@ def dot(a: Params, b: Params) -> Tensor:
 
 def norm(a: Params) -> Tensor:
     """The l2 norm over all tensors together, a scalar."""
-    return torch.linalg.vector_norm(
-        torch.stack([torch.linalg.vector_norm(tensor) for tensor in a.values()])
-    )
+    # Not torch.linalg.vector_norm: on a CPU it is off by 4e-4 for ten million float32 numbers.
+    return torch.stack([tensor.square().sum() for tensor in a.values()]).sum().sqrt()
 
 
 def cosine(a: Params, b: Params) -> Tensor:

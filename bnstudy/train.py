@@ -154,7 +154,7 @@ def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     if isinstance(optimizer, DECOUPLED):
         return {}
     penalties = [
-        group["weight_decay"] / 2 * torch.linalg.vector_norm(parameter) ** 2
+        group["weight_decay"] / 2 * parameter.square().sum()
         for group in optimizer.param_groups
         for parameter in group["params"]
         if group.get("weight_decay", 0.0) > 0 and not group.get("decoupled_weight_decay", False)

@@ -11,6 +11,8 @@ from conftest import build, small_config
 from torch import Tensor, nn
 
 from bnstudy.curvature import (
+    IN_A_ROW,
+    RANDOM_PART,
     quadrature,
     signs_like,
     start_near,
@@ -118,7 +120,7 @@ def test_error_estimates_bound_the_errors_and_stop_at_the_tolerance(eigenvalues,
         top = top_eigenvalues(map_of(matrix), random_start(60, seed), 3, tolerance, 60)
         assert (top.errors <= tolerance * top.values.abs()).all()
         assert ((top.values - exact).abs() <= top.errors).all()
-        before = top.products - 3
+        before = top.products - IN_A_ROW
         fewer = top_eigenvalues(map_of(matrix), random_start(60, seed), 3, tolerance, before)
         assert not (fewer.errors <= tolerance * fewer.values.abs()).all()
         assert fewer.products == before
@@ -133,12 +135,24 @@ def test_below_the_last_value_the_error_is_the_residual():
         close(top.errors[-1], (matrix @ vector - top.values[-1] * vector).norm())
 
 
-def test_three_products_in_a_row_must_agree():
-    """A start that is almost an eigenvector further down would be taken for the largest one."""
-    matrix, vectors = matrix_with([9.0, 4, 1, 0.5, 0, -1])
-    start = two_tensors(vectors[:, 1] + 1e-4 * vectors.sum(1))
-    top = top_eigenvalues(map_of(matrix), start, 1, 1e-2, 40)
-    close(top.values, torch.tensor([9.0], dtype=F64), rtol=1e-2, atol=0)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_gradient_that_is_an_eigenvector_further_down_does_not_hide_the_largest(seed):
+    bulk = torch.rand(2000, generator=torch.Generator().manual_seed(seed), dtype=F64) * 20
+    eigenvalues = torch.cat([torch.tensor([55.0, 50.0], dtype=F64), bulk])
+    gradient = {"v": torch.eye(1, len(eigenvalues), dtype=F64)[0].roll(1)}
+    start = start_near(gradient, seed)
+    top = top_eigenvalues(lambda v: {"v": eigenvalues * v["v"]}, start, 1, 1e-3, 40)
+    close(top.values, torch.tensor([55.0], dtype=F64), rtol=1e-3, atol=0)
+
+
+def test_float32_is_as_accurate_as_its_error_says_in_a_large_network():
+    """A length that is off by 1e-5 makes vectors of other lengths, and eigenvalues off by twice."""
+    eigenvalues = torch.linspace(0, 1, 2_000_000).square()
+    eigenvalues[-1] = 2.0
+    start = normal_like({"v": eigenvalues}, 0)
+    top = top_eigenvalues(lambda v: {"v": eigenvalues * v["v"]}, start, 1, 1e-4, 30)
+    assert float(top.errors[0]) < 1e-3
+    close(top.values, torch.tensor([2.0], dtype=F64), rtol=0, atol=float(top.errors[0]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -183,8 +197,8 @@ def test_a_start_near_the_gradient_finds_what_the_gradient_is_orthogonal_to():
     matrix, vectors = matrix_with([9.0, 4, 1, 0.5, 0, -1])
     gradient = two_tensors(100 * vectors[:, 1] + 3 * vectors[:, 3])
     start = start_near(gradient, seed=1)
-    close(dot(start, gradient) / norm(gradient), torch.tensor(1.0, dtype=F64), rtol=0.1, atol=0)
-    close(norm(subtract(start, two_tensors(one_vector(gradient) / norm(gradient)))).item(), 0.1)
+    unit = two_tensors(one_vector(gradient) / norm(gradient))
+    close(norm(subtract(start, unit)).item(), RANDOM_PART)
     top = top_eigenvalues(map_of(matrix), start, 1, 1e-6, 40)
     close(top.values, torch.tensor([9.0], dtype=F64))
     alone = top_eigenvalues(map_of(matrix), gradient, 1, 1e-6, 2)
@@ -463,6 +477,20 @@ def test_spectral_density_of_a_hessian():
         point = share * eigenvalues[-1]
         exact = (eigenvalues <= point).double().mean()
         assert abs((weights * (nodes <= point)).sum() / draws - exact) < 0.05
+
+
+def test_the_density_of_a_network_is_that_of_its_dense_hessian_as_a_direction_weighs_it():
+    update = trained_update()
+    measured = Spectrum(iterations=12, statistics=["batch", "running"])(update)
+    direction = one_vector(normal_like(update.params, update.loss.seed + 3))
+    direction /= direction.norm()
+    for statistics in ("batch", "running"):
+        eigenvalues, vectors = torch.linalg.eigh(trained_hessian(statistics))
+        scaled, shares = eigenvalues / eigenvalues[-1], (direction @ vectors) ** 2
+        nodes = measured[f"{statistics}_nodes"][0] / eigenvalues[-1]
+        for power in range(2 * 12):
+            moment = measured[f"{statistics}_weights"][0] @ nodes**power
+            close(moment, shares @ scaled**power, rtol=1e-8, atol=1e-8)
 
 
 def test_the_gradient_in_the_top_eigenvectors_with_either_statistics():

@@ -28,6 +28,12 @@ def test_arithmetic_is_that_of_the_long_vector():
     torch.testing.assert_close(p.cosine(a, b), expected)
 
 
+def test_norm_of_many_float32_numbers():
+    many = torch.randn(3_000_000, generator=torch.Generator().manual_seed(0))
+    expected = many.double().norm()
+    torch.testing.assert_close(p.norm({"w": many}).double(), expected, rtol=1e-6, atol=0)
+
+
 def test_cosine_with_zero_is_nan_and_not_a_made_up_angle():
     a = random_params(0)
     zero = {name: torch.zeros_like(tensor) for name, tensor in a.items()}

@@ -23,8 +23,8 @@ class Sharpness:
             of its eigenvalue, and no more than `iterations`.
 
     A probe keeps no state, so there are no eigenvectors of an earlier step to start from. Lanczos
-    starts at the gradient of the step, with a little of a random vector from the step's own seed.
-    The graphs of all batches are in memory together.
+    starts at the gradient of the step's batch, with the same statistics, and a part of a random
+    vector from the step's own seed. The graphs of all batches are in memory together.
     """
 
     count: int = 1
@@ -52,13 +52,13 @@ class Sharpness:
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
         # Not the seeds of the landscape's direction (+ 1) and of the network's own noise.
-        start = start_near(update.grads, seed=update.loss.seed + 2)
-        losses = [update.losses(n) for n in range(self.batches)]
+        seed = update.loss.seed + 2
         measured: dict[str, Tensor] = {}
         for statistics in self.statistics:
-            hessian = mean_of(
-                [replace(loss, statistics=statistics).hessian(update.params) for loss in losses]
-            )
+            losses = [replace(update.losses(n), statistics=statistics) for n in range(self.batches)]
+            _, grads = losses[0].value_and_grad(update.params)
+            start = start_near(grads, seed)
+            hessian = mean_of([loss.hessian(update.params) for loss in losses])
             top = top_eigenvalues(hessian, start, self.count, self.tolerance, self.iterations)
             measured[f"{statistics}_eigenvalues"] = top.values
             measured[f"{statistics}_error"] = top.errors
