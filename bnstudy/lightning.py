@@ -1,5 +1,6 @@
 """Probes along a training by Lightning."""
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,7 +53,12 @@ class ObserveCallback(Callback):
                 "by one."
             )
         steps = trainer.estimated_stepping_batches
-        options: dict[str, Any] = {"steps": steps, "name": type(pl_module).__name__, **self.more}
+        options: dict[str, Any] = {
+            "steps": int(steps) if math.isfinite(steps) else None,  # None: say so in `more`
+            "start": trainer.global_step,  # of `fit(ckpt_path=...)`
+            "name": type(pl_module).__name__,
+            **self.more,
+        }
         self.observer = Observer(
             pl_module,
             self.criterion,

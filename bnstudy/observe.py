@@ -19,14 +19,25 @@ from torch import Tensor, nn
 from bnstudy.data import Batch, derive_seed
 from bnstudy.layers import find_layers, find_norms
 from bnstudy.params import Params, add_scaled, copy_of, trainable
-from bnstudy.recorder import Recorder, read_header
-from bnstudy.update import Layer, Loss, Probe, Update, default_generators
+from bnstudy.recorder import Recorder, count_steps, read_header
+from bnstudy.update import (
+    Layer,
+    Loss,
+    Probe,
+    Update,
+    differentiable,
+    first_tensor,
+    noise_state,
+    select_layers,
+    set_noise_state,
+)
 
 NOISE = 2  # the stream of derive_seed for the noise of a forward pass, as in bnstudy.train
 
 Criterion = Callable[[Any, Any], Tensor]
 Pair = tuple[Any, Any]  # inputs and targets of one batch
 Probes = Mapping[str, Probe]
+Layers = Mapping[str, Layer] | Sequence[str]  # stated, or the names of those to find
 
 
 def observe(
@@ -36,7 +47,7 @@ def observe(
     targets: Any,
     lr: float = 0.1,
     *,
-    layers: Mapping[str, Layer] | None = None,
+    layers: Layers | None = None,
     test: Pair | None = None,
     later: Sequence[Pair] = (),
     seed: int = 0,
@@ -45,16 +56,22 @@ def observe(
 
     Give it to any probe: `Landscape()(observe(model, criterion, inputs, targets))`. The model is
     left as it is. `inputs` are a tensor, a tuple (given as arguments) or a dict (given by name);
-    `criterion(outputs, targets)` takes what the model returns. The gradient is that of the batch in
-    training mode, whatever mode the model is in, at the parameters that require gradients; noise
-    such as dropout is drawn from `seed`. `layers` are those of `layers_called` for None.
+    `criterion(outputs, targets)` takes what the model returns: a penalty belongs to what is
+    observed if the model returns it, not if the criterion reads it off `model.parameters()`. The
+    gradient is that of the batch in training mode, whatever mode the model is in, at the parameters
+    that require gradients; noise such as dropout is drawn from `seed`. `layers` are those of
+    `layers_called` for None; or the names of some of these; or stated, as a dict. Of what
+    `torch.compile` gives the module inside is observed.
 
     `test` (inputs, targets) and `later`, the batches of the steps to come, are for probes that look
     at them. Raises ValueError where no parameter requires a gradient or `test` cannot be used.
     """
+    model = _eager(model)
     loss = _loss(model, criterion, (inputs, targets), seed, step=0)
-    params = copy_of(model)
-    _, grads = loss.value_and_grad(params)
+    with _unmoved(model):
+        params = copy_of(model)
+        _, grads = loss.value_and_grad(params)
+        found = _stated(model, inputs, layers)
     return Update(
         step=0,
         loss=loss,
@@ -62,7 +79,7 @@ def observe(
         grads=grads,
         new_params=add_scaled(params, grads, -lr),
         lr=lr,
-        layers=dict(layers_called(model, inputs) if layers is None else layers),
+        layers=found,
         losses=partial(_later_loss, loss, later, seed, 0),
         test=_test_batch(test),
         initial=params,
@@ -79,10 +96,12 @@ def layers_called(
     weights, and a layer of which nothing is trained is none. So is one that shares all its weights
     with a layer before it: they belong to the first. The model is left as it is.
     """
+    model = _eager(model)
     # Called as training does, but for nothing: what it returns is not looked at.
     loss = Loss(model, lambda outputs, _: outputs, Batch(inputs, None), seed=0)
     with _unmoved(model), torch.no_grad():
-        found = find_layers(model, lambda: loss.outputs({}), find_norms(model, norms))
+        params = copy_of(model)
+        found = find_layers(model, lambda: loss.outputs(params), find_norms(model, norms))
     # By identity: a tensor with two names has only the first of them in `params`.
     free = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     layers: dict[str, Layer] = {}
@@ -116,11 +135,13 @@ class Observer:
     Figures read `DIR/<experiment>/<run>`, such as `runs/vgg/batch` with `figures.py --runs runs`,
     and tell runs apart by what the header says: `norm`, the lr, `seed`; `steps` (of the whole run)
     is theirs too. `config` is what else two runs may differ in. FileExistsError if the folder holds
-    a run, unless `start` is the step where this one goes on.
+    a run, unless `start` is the step where this one goes on: call `sync` before every checkpoint of
+    one's own, or the record may end before it. Where a loop changes lr or momentum by itself, state
+    them once for the header: `config={"optimizer": {"lr": 0.1}}`; torch's schedulers say it.
 
-    `lr` is the optimizer's, of its first group, or that given to `step`. `layers` are those of
-    `layers_called` for the first batch, for None. `test` is (inputs, targets), for probes that look
-    at a test set.
+    `lr` is the optimizer's, of its first group, or that given to `step`. `layers` are as in
+    `observe`, found anew when parameters are frozen or freed. `test` is (inputs, targets), for
+    probes that look at a test set.
     """
 
     def __init__(
@@ -131,7 +152,7 @@ class Observer:
         optimizer: torch.optim.Optimizer | None = None,
         recorder: Recorder | Path | str | None = None,
         *,
-        layers: Mapping[str, Layer] | None = None,
+        layers: Layers | None = None,
         test: Pair | None = None,
         seed: int = 0,
         start: int = 0,
@@ -142,16 +163,18 @@ class Observer:
         data: str = "own data",
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model, self.criterion, self.probes = model, criterion, dict(probes)
-        self.optimizer, self.layers, self.seed = optimizer, layers, seed
+        self.model, self.criterion, self.probes = _eager(model), criterion, dict(probes)
+        self.optimizer, self.seed = optimizer, seed
+        self._stated, self._free = layers, []
+        self.layers: dict[str, Layer] = {}  # of the last step that was looked at
         self.test = _test_batch(test)
         self.diverged = False
         self.record: dict[str, Any] = {}  # of the last step
         self._next = start
-        self._initial = copy_of(model) if start == 0 else None
+        self._initial = copy_of(self.model) if start == 0 else None
         self._recorder = recorder if isinstance(recorder, Recorder) else None
         self._directory = Path(recorder) if isinstance(recorder, Path | str) else None
-        name = name or type(model).__name__
+        name = name or type(self.model).__name__
         self._choices = {"model": name, "norm": norm, "init": init, "data": data}
         self._config = {"steps": steps, "seed": seed, **(config or {})}
         if self._directory is not None:
@@ -164,14 +187,17 @@ class Observer:
         """Around one step of the optimizer, after the backward pass on this batch.
 
         Gives a dict; what is put into it is recorded with the step. `later` are the batches of the
-        steps to come, for probes that look at them. Raises ValueError if no lr is known.
+        steps to come, for probes that look at them. Raises ValueError if no lr is known, or if the
+        train/loss that is put in is no number. A step whose body raises is not counted.
         """
-        step, self._next = self._next, self._next + 1
+        step = self._next
         record: dict[str, Any] = {}
         due = {name: probe for name, probe in self.probes.items() if step % probe.every == 0}
         params = copy_of(self.model) if due else {}
         lr = self._lr(lr)  # before the step: a schedule may change it in there
         yield record
+        self._next = step + 1
+        _check_number(record.get("train/loss", 0.0))
         if due or self._directory is not None or self._recorder is not None:
             with _unmoved(self.model):
                 self._know_layers(inputs, lr)
@@ -187,6 +213,11 @@ class Observer:
         self.record = record
         if self._recorder is not None and not self.diverged:
             self.diverged = not self._recorder.log(step, dict(record))
+
+    def sync(self) -> None:
+        """Write what waits through to the disk, so that no checkpoint is ahead of the record."""
+        if self._recorder is not None:
+            self.diverged = not self._recorder.sync() or self.diverged
 
     def end(self) -> None:
         """End the record: finished, or diverged."""
@@ -222,10 +253,9 @@ class Observer:
         later: Sequence[Pair],
     ) -> Update:
         losses = partial(_later_loss, loss, later, self.seed, step)
-        layers = dict(self.layers or {})
         new_params = trainable(self.model)
         return Update(
-            step, loss, params, grads, new_params, lr, layers, losses, self.test, self._initial
+            step, loss, params, grads, new_params, lr, self.layers, losses, self.test, self._initial
         )
 
     def _lr(self, given: float | None) -> float:
@@ -244,16 +274,26 @@ class Observer:
                 "Observer needs steps, the number of steps of the whole run, to record it: "
                 "figures draw over them."
             )
-        if start == 0 and read_header(directory / "run.jsonl") is not None:
+        path = directory / "run.jsonl"
+        if read_header(path) is None:
+            return
+        if start == 0:
             raise FileExistsError(
                 f"{directory} holds a run already: move it away, choose another folder, or give "
                 "start, the step where the run goes on."
             )
+        recorded = count_steps(path)
+        if start > recorded:
+            raise ValueError(
+                f"start={start} is past the end of the record in {directory}, which has {recorded} "
+                "steps: go on from a checkpoint that is not ahead of it."
+            )
 
     def _know_layers(self, inputs: Any, lr: float) -> None:
-        """What only the first batch tells: the layers, and with them the header of the record."""
-        if self.layers is None:
-            self.layers = layers_called(self.model, inputs)
+        """What only a batch tells: the layers, and with the first the header of the record."""
+        free = list(trainable(self.model))
+        if free != self._free:
+            self._free, self.layers = free, _stated(self.model, inputs, self._stated)
         if self._directory is not None and self._recorder is None:
             header = self._header(self._directory, inputs, lr)
             self._recorder = Recorder(self._directory, header, self._next - 1)
@@ -265,12 +305,15 @@ class Observer:
         if self.optimizer is not None:
             choices["optimizer"] = type(self.optimizer).__name__.lower()
             first = self.optimizer.param_groups[0]
-            optimizer["lr"] = float(first.get("initial_lr", lr))  # that of a scheduler of torch
+            # A scheduler of torch says what they were, or are to reach.
+            optimizer["lr"] = float(first.get("initial_lr", lr))
             optimizer |= {k: first[k] for k in ("momentum", "weight_decay") if k in first}
+            if "max_momentum" in first:
+                optimizer["momentum"] = first["max_momentum"]
         experiment = directory.resolve().parent.name
         config = {
             "experiment": experiment,
-            "batch_size": len(_first_tensor(inputs)),
+            "batch_size": len(first_tensor(inputs)),
             "optimizer": optimizer,
             "data": {"name": choices["data"]},
             "model": {},
@@ -286,7 +329,7 @@ class Observer:
             "choices": choices,
             "config": config,
             "fingerprint": hashlib.sha256(science.encode()).hexdigest()[:16],
-            "layers": list(self.layers or {}),
+            "layers": list(self.layers),
             "data": {"name": choices["data"]},
             "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -323,18 +366,43 @@ def _test_batch(test: Pair | None) -> Batch | None:
     return Batch(*test)
 
 
+def _stated(model: nn.Module, inputs: Any, layers: Layers | None) -> dict[str, Layer]:
+    """The layers to look at; ValueError for one that the model or its parameters do not have."""
+    if not isinstance(layers, Mapping):
+        return select_layers(layers_called(model, inputs), layers)
+    known = trainable(model)
+    for name, layer in layers.items():
+        unknown = [weight for weight in (*layer.weights, *layer.norm) if weight not in known]
+        if unknown:
+            raise ValueError(
+                f"layers[{name!r}] has {unknown[0]!r}, which is no parameter of the model that "
+                "requires a gradient."
+            )
+    return dict(layers)
+
+
+def _check_number(loss: Any) -> None:
+    if not isinstance(loss, float | int) and getattr(loss, "shape", None) != ():
+        raise ValueError(
+            f"record['train/loss'] is {loss!r:.40}; it must be a number or a scalar tensor."
+        )
+
+
+def _eager(model: nn.Module) -> nn.Module:
+    """The module inside of what `torch.compile` gives, which has no second derivatives."""
+    return getattr(model, "_orig_mod", model)
+
+
 @contextmanager
 def _unmoved(model: nn.Module) -> Iterator[None]:
     """Gradients in full precision whatever the loop is in; generators are put back after it."""
     device = _device(model)
-    generators = default_generators(device)
-    states = [generator.get_state() for generator in generators]
+    state = noise_state(device)
     try:
-        with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        with differentiable(device):
             yield
     finally:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
+        set_noise_state(device, state)
 
 
 def _taken(module: nn.Module, free: dict[int, str]) -> tuple[str, ...]:
@@ -344,12 +412,6 @@ def _taken(module: nn.Module, free: dict[int, str]) -> tuple[str, ...]:
 
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-def _first_tensor(inputs: Any) -> Tensor:
-    while not isinstance(inputs, Tensor):
-        inputs = next(iter(inputs.values() if isinstance(inputs, dict) else inputs))
-    return inputs
 
 
 def _options(probe: Probe) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def count_steps(path: Path) -> int:
         return steps
     with path.open("rb") as file:
         for raw in file:
-            if raw.endswith(b"\n") and b'"train/loss"' in raw:
+            if raw.endswith(b"\n") and (b'"train/loss"' in raw or b'"train/lr"' in raw):
                 steps = json.loads(raw)["step"] + 1
     return steps
 
@@ -162,7 +162,7 @@ def refuse_other_config(existing: Line, header: Line, path: Path) -> None:
     ]
     raise FileExistsError(
         f"{path} holds a run of another config ({'; '.join(differences) or 'other version'}): "
-        "move it away or choose another `results`."
+        "move it away or choose another folder (`results`)."
     )
 
 

@@ -10,7 +10,7 @@ from bnstudy.data import DataSet, derive_seed
 from bnstudy.params import Params, copy_of, trainable
 from bnstudy.recorder import Recorder
 from bnstudy.schedules import constant
-from bnstudy.update import Loss, Probe, Update, default_generators, layers_of
+from bnstudy.update import Loss, Probe, Update, layers_of, seed_noise
 
 NOISE = 2  # tells the seeds of a step's forward pass from those of the data
 EVALUATION_BATCH = 500  # bounds memory; in evaluation mode the outputs do not depend on it
@@ -59,8 +59,7 @@ def train(
         due = {name: probe for name, probe in probes.items() if step % probe.every == 0}
         record = evaluate(model, data) if test_every and step % test_every == 0 else {}
 
-        for generator in default_generators(batch.inputs.device):
-            generator.manual_seed(loss.seed)
+        seed_noise(batch.inputs.device, loss.seed)
         outputs = model(batch.inputs)
         value = data.criterion(outputs, batch.targets)
         optimizer.zero_grad()

@@ -1,10 +1,12 @@
 """Loss, Update, Probe: the names a probe author must know."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeGuard, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -15,6 +17,7 @@ from bnstudy.params import Params
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
 PERCENTILES = (0.15, 0.50, 0.85)
+NoiseState = tuple[list[Tensor], Any, Any]
 # The parts of a layer that, like gamma and beta, scale and move what the conv or linear maps.
 NORM_PARTS = ("norm", "bias_in", "scale_out")
 
@@ -25,16 +28,22 @@ class Prefix:
 
     modules: int
     hidden: Any
-    generators: list[Tensor]
+    noise: NoiseState | None
 
 
 @dataclass(frozen=True)
 class Loss:
     """L(theta) on one batch, as training saw it; calling it changes nothing.
 
-    The model is called as a function: buffers are cloned, so running statistics stay where they
-    are, and every call draws the same noise, from `seed`, and puts the generators back. At the
-    parameters of the training step its value is bitwise the number the optimizer saw.
+    The model is called as a function: buffers and inputs are cloned, so running statistics stay
+    where they are, what a module is given as an attribute is taken back, and every call draws the
+    same noise, from `seed`, and puts the generators back. At the parameters of the training step
+    its value is bitwise the number the optimizer saw. Always in full precision and, where a
+    gradient is asked for, with one, whatever `torch.autocast`, `torch.no_grad` or
+    `torch.inference_mode` it is called under.
+
+    What the criterion reads of the model itself, such as a penalty on `model.parameters()`, is a
+    constant here, and what it keeps from call to call is its own affair.
 
     With `statistics="batch"` norms use the batch's own statistics and gradients flow through them:
     the function that SGD descends. With `"running"` the model is in evaluation mode, which for
@@ -50,7 +59,7 @@ class Loss:
     def __call__(self, params: Params) -> Tensor:
         """The loss at `params`, a scalar; differentiable where they require gradients."""
         with self._as_training_saw_it():
-            return self.criterion(self._forward(params), self.batch.targets)
+            return self._scalar(self._forward(params))
 
     def outputs(self, params: Params) -> Any:
         """The model's outputs on the batch in the same forward pass."""
@@ -63,18 +72,23 @@ class Loss:
         """The loss and its gradient, by one forward and one backward.
 
         `wrt` names the tensors to differentiate; the backward pass goes no further down than these,
-        and the forward pass starts where `prefix` ends.
+        and the forward pass starts where `prefix` ends. ValueError where the loss depends on none
+        of all parameters.
         """
-        leaves, wrt = _leaves(params, wrt)
-        value = self(leaves) if prefix is None else self._value_after(prefix, leaves)
-        if not value.requires_grad:  # none of these tensors is used: a norm that a model ignores
-            return value, {name: torch.zeros_like(params[name]) for name in wrt}
-        grads = torch.autograd.grad(
-            value, [leaves[name] for name in wrt], allow_unused=True, materialize_grads=True
-        )
-        return value.detach(), dict(zip(wrt, grads, strict=True))
+        with differentiable(self.device):
+            leaves, names = _leaves(params, wrt)
+            value = self(leaves) if prefix is None else self._value_after(prefix, leaves)
+            if not value.requires_grad and wrt is None:
+                raise ValueError(
+                    "The loss has no gradient in any parameter: is something detached in the model "
+                    "or the criterion?"
+                )
+            if not value.requires_grad:  # none of these is used: a norm that a model ignores
+                return value, {name: torch.zeros_like(params[name]) for name in names}
+            tensors = [leaves[name] for name in names]
+            grads = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
+            return value.detach(), dict(zip(names, grads, strict=True))
 
-    @torch.no_grad()
     def prefix(self, params: Params, before: str, known: Prefix | None = None) -> Prefix | None:
         """The forward pass up to the module that has the parameter `before`.
 
@@ -86,24 +100,34 @@ class Loss:
         stop = next((i for i, name in enumerate(chain) if before.startswith(f"{name}.")), None)
         if stop is None:
             return None
-        if known is None or known.modules > stop:
-            known = Prefix(0, self.batch.inputs, [])
-        with self._as_training_saw_it(known.generators):
-            hidden = self._through(chain[known.modules : stop], params, known.hidden)
-            states = [generator.get_state() for generator in self._generators()]
-            return Prefix(stop, hidden, states)
+        with torch.inference_mode(False), torch.no_grad():
+            if known is None or known.modules > stop:
+                known = Prefix(0, _cloned(self.batch.inputs), None)
+            with self._as_training_saw_it(known.noise):
+                hidden = self._through(chain[known.modules : stop], params, known.hidden)
+                return Prefix(stop, hidden, noise_state(self.device))
 
     def _value_after(self, prefix: Prefix, params: Params) -> Tensor:
-        with self._as_training_saw_it(prefix.generators):
+        with self._as_training_saw_it(prefix.noise):
             rest = _chain(self.model)[prefix.modules :]
-            return self.criterion(self._through(rest, params, prefix.hidden), self.batch.targets)
+            return self._scalar(self._through(rest, params, prefix.hidden))
+
+    def _scalar(self, outputs: Any) -> Tensor:
+        value = self.criterion(outputs, _cloned(self.batch.targets))
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ""
+            raise ValueError(
+                f"The criterion returned a {type(value).__name__}{f' {shape}' if shape else ''}; "
+                "it must return the loss, a scalar tensor."
+            )
+        return value
 
     def _through(self, chain: list[str], params: Params, hidden: Any) -> Any:
         for name in chain:
             module, start = self.model.get_submodule(name), f"{name}."
             own = {key.removeprefix(start): params[key] for key in params if key.startswith(start)}
-            own |= {key: buffer.clone() for key, buffer in module.named_buffers()}
-            hidden = torch.func.functional_call(module, own, (hidden,))
+            own |= dict(module.named_buffers())
+            hidden = torch.func.functional_call(module, _cloned(own), (hidden,))
         return hidden
 
     def hvp(self, params: Params, vector: Params) -> Params:
@@ -121,27 +145,28 @@ class Loss:
         them. Attention is computed in plain steps, with the same value but for rounding: torch's
         fused one has no second derivative.
         """
-        leaves, wrt = _leaves(params, None)
-        tensors = [leaves[name] for name in wrt]
-        with sdpa_kernel(SDPBackend.MATH):
+        with differentiable(self.device), sdpa_kernel(SDPBackend.MATH):
+            leaves, wrt = _leaves(params, None)
+            tensors = [leaves[name] for name in wrt]
             value = self(leaves)
-        grads: Sequence[Tensor | None] = [None] * len(wrt)
-        if value.requires_grad:
-            grads = torch.autograd.grad(value, tensors, create_graph=True, allow_unused=True)
+            grads: Sequence[Tensor | None] = [None] * len(wrt)
+            if value.requires_grad:
+                grads = torch.autograd.grad(value, tensors, create_graph=True, allow_unused=True)
         # A piecewise linear network in one of its tensors has a gradient with no graph behind it.
         curved = {name: grad for name, grad in zip(wrt, grads, strict=True) if _has_graph(grad)}
 
         def product(vector: Params) -> Params:
             if not curved:
                 return {name: torch.zeros_like(params[name]) for name in wrt}
-            products = torch.autograd.grad(
-                list(curved.values()),
-                tensors,
-                [vector[name] for name in curved],
-                retain_graph=not once,
-                allow_unused=True,
-                materialize_grads=True,
-            )
+            with differentiable(self.device):
+                products = torch.autograd.grad(
+                    list(curved.values()),
+                    tensors,
+                    [vector[name] for name in curved],
+                    retain_graph=not once,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
             return dict(zip(wrt, products, strict=True))
 
         return product
@@ -156,7 +181,7 @@ class Loss:
         def keep(name: str) -> Callable[[nn.Module, object, Any], None]:
             # Cloned: an in-place activation function after the module would overwrite it.
             return lambda _module, _inputs, output: outputs.update(
-                {name: _first(output).detach().clone()}
+                {name: first_tensor(output).detach().clone()}
             )
 
         hooks = [
@@ -172,36 +197,41 @@ class Loss:
         return {name: z.movedim(-1, 1) if last[name] else z for name, z in outputs.items()}
 
     def _forward(self, params: Params) -> Any:
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        inputs = self.batch.inputs
-        named = inputs if isinstance(inputs, dict) else {}
+        # Parameters too: an embedding with max_norm writes into its weight.
+        tensors = _cloned(params | dict(self.model.named_buffers()))
+        inputs = _cloned(self.batch.inputs)
+        named = dict(inputs) if isinstance(inputs, Mapping) else {}
         given = () if named else inputs if isinstance(inputs, tuple) else (inputs,)
-        return torch.func.functional_call(self.model, params | buffers, given, named)
+        return torch.func.functional_call(self.model, tensors, given, named)
 
-    def _generators(self) -> list[torch.Generator]:
-        return default_generators(next(self.model.parameters()).device)
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
     @contextmanager
-    def _as_training_saw_it(self, at: Sequence[Tensor] = ()) -> Iterator[None]:
-        generators = self._generators()
-        states = [generator.get_state() for generator in generators]
-        modes = [(module, module.training) for module in self.model.modules()]
+    def _as_training_saw_it(self, noise: NoiseState | None = None) -> Iterator[None]:
+        """In its mode, with its noise, or from `noise` on, that of a pass under way."""
+        before = noise_state(self.device)
+        # The mode, and what else a forward pass may set: a counter, the weight that an old
+        # `torch.nn.utils.weight_norm` computes.
+        attributes = [(module, dict(vars(module))) for module in self.model.modules()]
         training = self.statistics == "batch"
         try:
             # Only where the mode differs: a module frozen on purpose inside a network in training
             # mode stays frozen, because that is what training sees.
             if self.model.training != training:
                 self.model.train(training)
-            for generator in generators:
-                generator.manual_seed(self.seed)
-            for generator, state in zip(generators, at, strict=False):  # of a pass under way
-                generator.set_state(state)
-            yield
+            seed_noise(self.device, self.seed)
+            if noise is not None:
+                set_noise_state(self.device, noise)
+            with torch.autocast(self.device.type, enabled=False):
+                yield
         finally:
-            for module, mode in modes:
-                module.training = mode
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
+            for module, own in attributes:
+                vars(module).clear()
+                vars(module).update(own)
+            set_noise_state(self.device, before)
 
 
 @dataclass(frozen=True)
@@ -316,6 +346,45 @@ def default_generators(device: torch.device) -> list[torch.Generator]:
     return generators
 
 
+def seed_noise(device: torch.device, seed: int) -> None:
+    """Seed what noise in a forward pass may draw from: torch's generators, Python's, NumPy's."""
+    for generator in default_generators(device):
+        generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def noise_state(device: torch.device) -> NoiseState:
+    """The states of these generators."""
+    states = [generator.get_state() for generator in default_generators(device)]
+    return states, random.getstate(), np.random.get_state()
+
+
+def set_noise_state(device: torch.device, state: NoiseState) -> None:
+    """Put these generators back."""
+    states, of_python, of_numpy = state
+    for generator, own in zip(default_generators(device), states, strict=True):
+        generator.set_state(own)
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)
+
+
+@contextmanager
+def differentiable(device: torch.device) -> Iterator[None]:
+    """Gradients are kept, in full precision, whatever mode the caller is in.
+
+    RuntimeError from a model that checkpoints: it would compute its activations again in the
+    backward pass, which comes after the probe's parameters have been taken out of it.
+    """
+    hooks_off = torch.autograd.graph.disable_saved_tensors_hooks(
+        "A probe cannot see through gradient checkpointing (or other hooks on saved tensors): "
+        "switch it off in the model that is observed."
+    )
+    full_precision = torch.autocast(device.type, enabled=False)  # backward passes obey it too
+    with torch.inference_mode(False), torch.enable_grad(), full_precision, hooks_off:
+        yield
+
+
 def _chain(model: nn.Module) -> list[str]:
     """The modules that a model calls one after the other; [] for one that is no such chain."""
     shared = len(list(model.named_parameters(remove_duplicate=False))) > len(
@@ -333,24 +402,42 @@ def _links(model: nn.Module) -> list[str]:
 
 
 def _is_chain(module: nn.Module) -> bool:
-    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    if not isinstance(module, nn.Sequential):
+        return False
+    kind = type(module)
+    plain = kind.forward is nn.Sequential.forward and kind.__call__ is nn.Module.__call__
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    hooks += (module._backward_hooks, module._backward_pre_hooks)
     # A module that is called twice is listed once.
-    return plain and len(list(module.children())) == len(module)
+    return plain and not any(hooks) and len(list(module.children())) == len(module)
 
 
 def _leaves(params: Params, wrt: Iterable[str] | None) -> tuple[Params, list[str]]:
     names = list(params) if wrt is None else list(wrt)
     leaves = {name: tensor.detach() for name, tensor in params.items()}
     for name in names:
+        if leaves[name].is_inference():  # made under torch.inference_mode
+            leaves[name] = leaves[name].clone()
         leaves[name].requires_grad_()
     return leaves, names
 
 
-def _first(output: Any) -> Tensor:
-    """Of what a module returns the first tensor: an attention's outputs, not its weights."""
-    while not isinstance(output, Tensor):
-        output = next(iter(output.values() if isinstance(output, dict) else output))
-    return output
+def _cloned(values: Any) -> Any:
+    """The same with every tensor copied, in tuples, lists and dicts too."""
+    if isinstance(values, Tensor):
+        return values.clone()
+    if isinstance(values, Mapping):
+        return {key: _cloned(value) for key, value in values.items()}
+    if type(values) in (tuple, list):
+        return type(values)(_cloned(value) for value in values)
+    return values
+
+
+def first_tensor(values: Any) -> Tensor:
+    """The first tensor of what a module takes or returns: an attention's outputs, say."""
+    while not isinstance(values, Tensor):
+        values = next(iter(values.values() if isinstance(values, Mapping) else values))
+    return values
 
 
 def _has_graph(grad: Tensor | None) -> TypeGuard[Tensor]:

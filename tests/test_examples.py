@@ -36,8 +36,10 @@ def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
         assert run.outcome == "finished" and len(run["train/loss"][0]) == 8
 
 
-def fit(callbacks: list[Any], optimizers: int = 1, **more: Any) -> nn.Module:
-    """A small LightningModule after five batches."""
+def fit(
+    callbacks: list[Any], optimizers: int = 1, go_on: Path | None = None, **more: Any
+) -> nn.Module:
+    """A small LightningModule after five batches, or after the rest of them."""
     from lightning import LightningModule, Trainer, seed_everything
 
     class Module(LightningModule):
@@ -66,7 +68,7 @@ def fit(callbacks: list[Any], optimizers: int = 1, **more: Any) -> nn.Module:
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", callbacks=callbacks, **dict.fromkeys(quiet, False), **more
     )
-    trainer.fit(module, DataLoader(samples, batch_size=4))
+    trainer.fit(module, DataLoader(samples, batch_size=4), ckpt_path=go_on)
     return module
 
 
@@ -100,6 +102,32 @@ def test_lightning_trains_bitwise_the_same_with_the_callback(tmp_path):
     assert load_run(path).outcome == "interrupted"
     with pytest.raises(ValueError, match="ObserveCallback found 2 optimizers"):
         fit([callback(Landscape())], optimizers=2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_goes_on_in_its_record_from_a_checkpoint(tmp_path):
+    pytest.importorskip("lightning")
+    from lightning import Callback
+
+    from bnstudy.lightning import ObserveCallback
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer: Any, *others: Any) -> None:
+            if trainer.global_step == 3:
+                trainer.save_checkpoint(tmp_path / "saved.ckpt")
+                raise RuntimeError("on purpose")
+
+    def callback() -> Any:
+        return ObserveCallback(
+            nn.functional.mse_loss, {"probe": Landscape()}, recorder=tmp_path / "a" / "run"
+        )
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fit([callback(), Stop()])
+    assert load_run(tmp_path / "a" / "run").outcome == "interrupted"
+    fit([callback()], go_on=tmp_path / "saved.ckpt")
+    run = load_run(tmp_path / "a" / "run")
+    assert run.outcome == "finished" and run["probe/loss"][0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_without_lightning_it_is_said_what_to_install(monkeypatch):

@@ -1,17 +1,21 @@
 """Probes on networks and loops that were not written for this study."""
 
 import json
+import random
+from collections import UserDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, config, options
 from hydra.utils import instantiate
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bnstudy import surfaces
 from bnstudy.figures import figure3a
@@ -21,9 +25,10 @@ from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
 from bnstudy.probes.scale_and_shift import ScaleAndShift
-from bnstudy.recorder import Recorder
+from bnstudy.probes.theory import Theory
+from bnstudy.recorder import Recorder, count_steps
 from bnstudy.results import load_run, load_runs
-from bnstudy.update import Layer, Update
+from bnstudy.update import Layer, Update, seed_noise
 
 
 class Counted(nn.Module):
@@ -101,6 +106,38 @@ class Encoder(nn.Module):
         return self.out(self.block(self.embedding(tokens)).mean(1))
 
 
+class Random(nn.Module):
+    """Noise of Python's and NumPy's, a counter as an attribute, inputs that are overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.calls = nn.Linear(5, 3), 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.calls += 1
+        return self.fc(input.mul_(0.9)) * (random.random() + np.random.rand() + self.calls)
+
+
+class Attentive(nn.Module):
+    """A BatchNorm that is called by keyword, and torch's fused attention behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(5, 6), nn.BatchNorm1d(6)
+        self.attention, self.out = nn.MultiheadAttention(2, 1, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, input: Tensor) -> Tensor:
+        hidden = self.norm(input=self.fc(input=input)).relu().unflatten(1, (3, 2))
+        return self.out(self.attention(hidden, hidden, hidden)[0].flatten(1))
+
+
+def hooked() -> nn.Module:
+    """A chain whose inputs are normalised by a hook."""
+    model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
+    model.register_forward_pre_hook(lambda _module, inputs: ((inputs[0] - 2) / 3,))
+    return model
+
+
 relu = nn.ReLU()
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dropout": lambda: nn.Sequential(nn.Linear(5, 6), nn.Dropout(0.3), nn.ReLU(), nn.Linear(6, 3)),
@@ -113,6 +150,12 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "several": Several,
     "named": Named,
     "transformer": Encoder,
+    "random": Random,
+    "hooked": hooked,
+    "attentive": Attentive,
+    "max_norm": lambda: nn.Sequential(
+        nn.Embedding(7, 4, max_norm=0.5), nn.Flatten(), nn.Linear(24, 3)
+    ),
     "linear": lambda: nn.Linear(5, 3),
     "double": lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 3)).double(),
 }
@@ -121,6 +164,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def case(name: str, seed: int = 0) -> tuple[nn.Module, Any, list[Pair], Pair | None]:
     """A network, its criterion, three batches, and test samples where it can be shown some."""
     torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
     model = NETWORKS[name]()
     dtype = next(model.parameters()).dtype
     batches: list[Pair] = []
@@ -132,7 +177,7 @@ def case(name: str, seed: int = 0) -> tuple[nn.Module, Any, list[Pair], Pair | N
             inputs = (inputs, torch.randn(8, 2))
         if name == "named":
             inputs = dict(zip("ab", inputs, strict=True))
-        if name == "transformer":
+        if name in ("transformer", "max_norm"):
             inputs = torch.randint(7, (8, 6))
         batches.append((inputs, torch.randint(3, (8,))))
 
@@ -162,7 +207,9 @@ def state_of(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -
     flags = [module.training for module in model.modules()]
     flags += [p.requires_grad for p in model.parameters()]
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-    return [tensors, torch.get_rng_state(), flags, hooks]
+    calls = getattr(model, "calls", None)
+    noise = [torch.get_rng_state(), random.getstate(), str(np.random.get_state())]
+    return [tensors, noise, flags, hooks, calls.clone() if isinstance(calls, Tensor) else calls]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -204,8 +251,9 @@ def test_surfaces_of_every_network_are_its_loss_and_leave_it_as_it_is(name):
 def test_the_gradient_is_that_of_training_and_the_step_is_not_made(name):
     model, criterion, (now, *_), _ = case(name)
     update = observe(model, criterion, *now, lr=0.3)
+    start = {key: p.detach().clone() for key, p in model.named_parameters()}
     inputs, targets = now
-    torch.manual_seed(update.loss.seed)
+    seed_noise(torch.device("cpu"), update.loss.seed)
     if isinstance(inputs, dict):
         outputs = model(**inputs)
     else:
@@ -216,8 +264,8 @@ def test_the_gradient_is_that_of_training_and_the_step_is_not_made(name):
         if parameter.requires_grad:
             grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             torch.testing.assert_close(update.grads[key], grad)
-            assert torch.equal(update.params[key], parameter)
-            torch.testing.assert_close(update.new_params[key], parameter.detach() - 0.3 * grad)
+            assert torch.equal(update.params[key], start[key])
+            torch.testing.assert_close(update.new_params[key], start[key] - 0.3 * grad)
 
 
 def test_internal_covariate_shift_of_two_linears_in_closed_form():
@@ -296,6 +344,112 @@ def test_a_unit_of_a_linear_is_a_feature_and_no_position():
     conv = nn.Sequential(nn.Conv1d(2, 3, 1))
     update = observe(conv, nn.functional.mse_loss, torch.randn(8, 2, 6), torch.randn(8, 3, 6))
     assert update.loss.activations(update.params, ["0"])["0"].shape == (8, 3, 6)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    ],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_the_mode_of_the_caller_changes_nothing(mode):
+    model, criterion, (now, *_), _ = case("dropout")
+    update = observe(model, criterion, *now)
+    probes = Landscape(), InternalCovariateShift()
+    expected = [probe(update) for probe in probes]
+    product = update.loss.hvp(update.params, update.grads)
+    with mode():
+        inside = observe(model, criterion, now[0] * 1, now[1] * 1)
+        assert same(list(inside.grads.values()), list(update.grads.values()))
+        for made in (update, inside):
+            measured = [probe(made) for probe in probes]
+            assert same([list(m.values()) for m in measured], [list(m.values()) for m in expected])
+            again = made.loss.hvp(made.params, made.grads)
+            assert same(list(again.values()), list(product.values()))
+
+
+def test_internal_covariate_shift_below_a_hook_is_that_of_inputs_made_by_hand():
+    """Of the first layer it is zero, whatever comes before it."""
+    model, criterion, ((inputs, targets), *_), _ = case("hooked")
+    by_hand = nn.Sequential(*model)
+    shift = InternalCovariateShift()
+    expected = shift(observe(by_hand, criterion, (inputs - 2) / 3, targets))
+    measured = shift(observe(model, criterion, inputs, targets))
+    assert measured.keys() == expected.keys() and expected["l2/2"] > 1e-4
+    for key, value in expected.items():
+        torch.testing.assert_close(measured[key], value)
+
+
+def test_gradient_checkpointing_is_refused_and_leaves_the_model():
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU())
+            self.out = nn.Linear(6, 3)
+
+        def forward(self, input: Tensor) -> Tensor:
+            return self.out(checkpoint(self.block, input, use_reentrant=False))
+
+    model, (_, criterion, (now, *_), _) = Checkpointed(), case("dropout")
+    before = state_of(model)
+    with pytest.raises(RuntimeError, match="cannot see through gradient checkpointing"):
+        observe(model, criterion, *now)
+    assert same(before, state_of(model))
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_theorem_4_4_is_left_out_where_a_weight_is_shared(module):
+    """Its gradient is not from one norm alone, and exceeds the bound."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.norm, self.out = nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+            self.other = self.fc if module else nn.Linear(5, 5)
+            self.other.weight = self.fc.weight
+
+        def forward(self, input: Tensor) -> Tensor:
+            return self.out(self.norm(self.fc(input)).relu()) + self.other(9 * input)[:, :3]
+
+    _, criterion, (now, *_), _ = case("dropout")
+    measured = Theory()(observe(Shared(), criterion, *now))
+    assert "curvature/fc" in measured and "weight_bound/fc" not in measured
+
+
+def test_layers_can_be_named_and_compiled_models_are_looked_into():
+    model, criterion, (now, *_), _ = case("dropout")
+    assert list(observe(model, criterion, *now, layers=["3"]).layers) == ["3"]
+    with pytest.raises(ValueError, match="'fc' is not in the model; its layers are 0, 3"):
+        observe(model, criterion, *now, layers=["fc"])
+    with pytest.raises(ValueError, match=r"layers\['a'\] has '9.weight', which is no parameter"):
+        observe(model, criterion, *now, layers={"a": Layer(("9.weight",), (), "0")})
+    compiled = torch.compile(model, backend="aot_eager")
+    assert observe(compiled, criterion, *now).params.keys() == dict(model.named_parameters()).keys()
+
+
+def test_inputs_may_be_any_mapping():
+    model, criterion, (now, *_), _ = case("named")
+    one, other = (observe(model, criterion, kind(now[0]), now[1]) for kind in (dict, UserDict))
+    assert same(list(one.grads.values()), list(other.grads.values()))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "says"),
+    [
+        (lambda outputs, _: (outputs.sum(), 1), "The criterion returned a tuple; it must return"),
+        (lambda outputs, _: outputs, r"returned a Tensor \(8, 3\); it must return the loss"),
+        (lambda outputs, _: outputs.detach().sum(), "no gradient in any parameter: is something"),
+    ],
+)
+def test_a_criterion_that_is_no_loss_is_refused(criterion, says):
+    model, _, (now, *_), _ = case("dropout")
+    before = state_of(model)
+    with pytest.raises(ValueError, match=says):
+        observe(model, criterion, *now)
+    assert same(before, state_of(model))
 
 
 def test_what_cannot_be_observed_is_refused_in_a_sentence():
@@ -491,6 +645,63 @@ def test_a_loop_that_fails_leaves_its_record_interrupted(tmp_path):
         raise KeyError
     run = load_run(tmp_path / "a" / "b")
     assert run.outcome == "interrupted" and run["train/loss"][1].tolist() == [1.0]
+
+
+def scheduled(path: Any, steps: range, start: int = 0) -> Observer:
+    """Some steps of a loop whose lr and momentum a schedule of torch moves."""
+    model, criterion, (now, *_), _ = case("dropout")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=9)
+    observer = Observer(model, criterion, {}, optimizer, path, start=start, steps=9)
+    for step in range(steps.stop):
+        if step in steps:
+            with observer.step(*now) as line:
+                optimizer.step()
+                line["train/loss"] = 1.0
+        else:
+            optimizer.step()
+        schedule.step()
+    return observer
+
+
+def test_a_record_goes_on_under_a_schedule_and_has_no_holes(tmp_path):
+    path = tmp_path / "a" / "b"
+    first = scheduled(path, range(4))
+    first.sync()
+    assert count_steps(path / "run.jsonl") == 4
+    first.__exit__(KeyboardInterrupt, None, None)
+    with pytest.raises(ValueError, match=r"start=5 is past the end of the record .* has 4 steps"):
+        scheduled(path, range(5, 9), start=5)
+    scheduled(path, range(4, 9), start=4).end()
+    run = load_run(path)
+    assert run.outcome == "finished" and run["train/loss"][0].tolist() == list(range(9))
+
+
+def test_layers_are_found_anew_when_parameters_are_frozen_or_freed():
+    model, criterion, (now, *_), _ = case("dropout")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    observer = Observer(model, criterion, {"shift": InternalCovariateShift()}, optimizer)
+    for free, layers in ((True, ["0", "3"]), (False, ["3"]), (True, ["0", "3"])):
+        model[0].requires_grad_(free)
+        with observer.step(*now):
+            pass
+        assert list(observer.layers) == layers
+
+
+def test_a_step_that_fails_is_not_counted_and_a_loss_must_be_a_number(tmp_path):
+    model, criterion, (now, *_), _ = case("dropout")
+    observer = Observer(model, criterion, {}, recorder=tmp_path / "a" / "b", steps=9)
+    for fails in (True, False):
+        with suppress(MemoryError), observer.step(*now, lr=0.1) as line:
+            line["train/loss"] = 1.0
+            if fails:
+                raise MemoryError
+    observer.end()
+    assert load_run(tmp_path / "a" / "b")["train/loss"][0].tolist() == [0]
+    step = Observer(model, criterion, {}).step(*now, lr=0.1)
+    step.__enter__()["train/loss"] = [1.0]
+    with pytest.raises(ValueError, match=r"train/loss'\] is \[1.0\]; it must be a number"):
+        step.__exit__(None, None, None)
 
 
 def test_a_loop_must_say_its_lr():

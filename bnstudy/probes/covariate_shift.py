@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnstudy.layers import features_last
-from bnstudy.update import Layer, Loss, Update, select_layers
+from bnstudy.update import Layer, Loss, Update, first_tensor, select_layers
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,18 @@ def _evaluate(loss: Loss, update: Update, module: nn.Module, size: float) -> dic
 
 @contextmanager
 def _moved_inputs(module: nn.Module, size: float) -> Iterator[None]:
-    def move(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        first, *others = inputs  # a layer may be given the shortcut around it too
+    def move(
+        _module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        first = first_tensor((*inputs, *named.values()))  # others: say, the shortcut around it
         channel = first.dim() - 1 if features_last(module) else 1
         over = [dim for dim in range(first.dim()) if dim != channel]
-        return first + size * first.std(over, correction=0, keepdim=True), *others
+        moved = first + size * first.std(over, correction=0, keepdim=True)
+        if inputs:
+            return (moved, *inputs[1:]), named
+        return (), named | {next(iter(named)): moved}
 
-    hook = module.register_forward_pre_hook(move)
+    hook = module.register_forward_pre_hook(move, with_kwargs=True)
     try:
         yield
     finally:

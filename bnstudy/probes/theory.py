@@ -1,6 +1,7 @@
 """Theorems 4.1, 4.2 and 4.4 of Santurkar et al. 2018 at the batch normalizations of a network."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
-from bnstudy.update import Layer, Update, percentiles, sample_units, select_layers
+from bnstudy.update import (
+    Layer,
+    Update,
+    differentiable,
+    first_tensor,
+    percentiles,
+    sample_units,
+    select_layers,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,8 @@ class Theory:
         largest_input/<layer>: lambda^2, the largest squared singular value of X.
         weight_gradient/<layer> [U]: ||dL/dw||^2, of the gradient the optimizer was given.
         weight_bound/<layer>, weight_bound_printed/<layer> [U]: 4.4, and 4.4 as printed.
-    The last four only where the norm takes the outputs of a Linear or Conv2d without groups.
+    The last four only where the norm takes the outputs of a Linear or Conv2d without groups that is
+    used once: the gradient of a weight that is shared is not from this norm alone.
 
     `layers` names the layers to measure, None means all. One forward, one backward with its graph,
     and three backward passes through that for every one of the U units of every layer.
@@ -69,7 +80,10 @@ class Theory:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        wanted = select_layers(update.layers, self.layers)
+        with differentiable(update.loss.device), sdpa_kernel(SDPBackend.MATH):
+            return self._of(update, select_layers(update.layers, self.layers))
+
+    def _of(self, update: Update, wanted: dict[str, Layer]) -> dict[str, Tensor]:
         with _watched(update.loss.model, wanted) as passes:
             value = update.loss(update.params)
         measured = {"layers": torch.tensor(len(passes))}
@@ -85,13 +99,13 @@ class Theory:
             units = _units(one, dy.detach(), dz.detach())
             values = _gradients(units) | _curvatures(one, units, dy, dz, chosen)
             weight = update.grads.get(f"{_weighted(wanted[name])}.weight")
-            if one.mapped is not None and weight is not None:
+            if one.mapped is not None and weight is not None and not one.shared:
                 values |= _weights(units, _rows(*one.mapped), weight, chosen)
             measured |= {f"{key}/{name}": value for key, value in values.items()}
         return measured
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Pass:
     """A batch normalization in the forward pass; dy and dz are zeros, added to y and to z."""
 
@@ -101,6 +115,7 @@ class _Pass:
     gamma: Tensor
     eps: float
     mapped: tuple[nn.Module, Tensor] | None  # the linear or conv that has y for outputs; its inputs
+    shared: bool  # whether its weight is used elsewhere too
 
 
 @dataclass(frozen=True)
@@ -259,22 +274,32 @@ def _watched(model: nn.Module, layers: dict[str, Layer]) -> Iterator[dict[str, _
     mapped: dict[str, tuple[nn.Module, Tensor, Any]] = {}
     done: set[str] = set()
     hooks: list[RemovableHandle] = []
+    uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    # By name: in the forward pass the weights are others.
+    tied = {name for name, p in model.named_parameters() if uses[id(p)] > 1}
 
-    def keep(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        mapped[name] = module, inputs[0], output
+    def keep(
+        name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
+        mapped[name] = module, first_tensor((*inputs, *named.values())), output
+        if name in passes:  # called again
+            passes[name].shared = True
 
-    def before(name: str, module: _BatchNorm, inputs: tuple[Any, ...]) -> Tensor | None:
+    def before(
+        name: str, module: _BatchNorm, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Tensor], dict[str, Any]] | None:
         # A norm that is frozen on purpose has the statistics of other batches. One that is used
         # several times is measured at its first.
         if name in passes or not (module.training or module.running_mean is None):
             return None
-        y = inputs[0]
+        y = first_tensor((*inputs, *named.values()))
         dy, dz = (torch.zeros_like(y, requires_grad=True) for _ in range(2))
         gamma = y.new_ones(y.shape[1]) if module.weight is None else module.weight.detach()
         source, x, output = mapped.get(name, (module, y, None))
         pair = (source, x.detach()) if output is y and _maps_rows(source, x) else None
-        passes[name] = _Pass(y.detach(), dy, dz, gamma, module.eps, pair)
-        return y + dy
+        shared = f"{_weighted(layers[name])}.weight" in tied
+        passes[name] = _Pass(y.detach(), dy, dz, gamma, module.eps, pair, shared)
+        return (y + dy,), {}
 
     def after(name: str, _module: nn.Module, _inputs: tuple[Any, ...], z: Tensor) -> Tensor | None:
         if name not in passes or name in done:
@@ -286,11 +311,15 @@ def _watched(model: nn.Module, layers: dict[str, Layer]) -> Iterator[dict[str, _
         for name, layer in layers.items():
             norm, weighted = _norm(model, layer), _weighted(layer)
             if norm is not None:
-                hooks.append(norm.register_forward_pre_hook(partial(before, name)))
+                hooks.append(
+                    norm.register_forward_pre_hook(partial(before, name), with_kwargs=True)
+                )
                 hooks.append(norm.register_forward_hook(partial(after, name)))
                 if weighted:
                     module = model.get_submodule(weighted)
-                    hooks.append(module.register_forward_hook(partial(keep, name)))
+                    hooks.append(
+                        module.register_forward_hook(partial(keep, name), with_kwargs=True)
+                    )
         yield passes
     finally:
         for hook in hooks:
