@@ -49,6 +49,7 @@ ARMS = ("norm", "optimizer.lr", "seed")
 ABOVE_CHANCE = 0.05
 # Eigenvalues of a Hessian that stand out, one for each of ten classes (Gur-Ari et al. 2018).
 OUTLIERS = 10
+SGD = ("sgd", "momentum")  # options of the optimizer group whose edge of stability is known
 NETWORKS = {
     "vgg": "VGG",
     "resnet": "ResNet",
@@ -395,6 +396,29 @@ def edges(run: Run, key: str) -> tuple[Steps, Values, Values]:
     return steps, low, np.where(finite, values, np.inf).max(axis=1)
 
 
+def learning_rates(run: Run, steps: Steps) -> Values:
+    """The learning rate at these steps [n], which a schedule changes; NaN where it is not known."""
+    if "train/lr" not in run:
+        return np.full(len(steps), run.lr)
+    known = dict(zip(*(values.tolist() for values in run["train/lr"]), strict=True))
+    return np.array([known.get(step, np.nan) for step in steps.tolist()], dtype=np.float64)
+
+
+def edge_of_stability(run: Run, steps: Steps, of_batches: bool = False) -> Values:
+    """The sharpness above which training is not stable, at these steps [n]: 2 / lr.
+
+    With momentum b 2 (1 + b) / lr, with Nesterov's 2 (1 + b) / (lr (1 + 2 b)): Cohen et al. 2021.
+    NaN where it is not known: Adam's, say, is one of the preconditioned Hessian; and with momentum
+    that of batch sharpness, if `of_batches`, depends on the batch size (Andreyev et al. 2026).
+    """
+    momentum = run.option("optimizer.momentum") or 0.0
+    if run.choices.get("optimizer") not in SGD or (momentum and of_batches):
+        return np.full(len(steps), np.nan)
+    nesterov = 1 + 2 * momentum if run.option("optimizer.nesterov") else 1.0
+    with np.errstate(divide="ignore"):
+        return 2 * (1 + momentum) / nesterov / learning_rates(run, steps)
+
+
 def effective_beta(run: Run) -> Series:
     """Effective beta-smoothness, max over eta of gradient_change / (eta ||g||): figures 4c, 10c.
 
@@ -414,14 +438,27 @@ def effective_beta(run: Run) -> Series:
 def own_step(run: Run) -> Series:
     """The gradient change over the step that training makes, step size lr: steps [n], values [n].
 
-    Infinite where that is not finite; NaN throughout if the step size was not measured.
+    The lr is that of the step. Infinite where the change is not finite; NaN where the step size was
+    not measured.
     """
     steps, changes = run["landscape/gradient_change"]
-    found = np.flatnonzero(np.isclose(run["landscape/step_size"][1][0], run.lr, rtol=1e-3))
-    if not len(found):
-        return steps, np.full(len(steps), np.nan)
-    values = changes[:, found[0]]
-    return steps, np.where(np.isfinite(values), values, np.inf)
+    lrs = learning_rates(run, steps)[:, None]
+    own = np.isclose(run["landscape/step_size"][1], lrs, rtol=1e-3, atol=0)
+    values = changes[np.arange(len(steps)), own.argmax(axis=1)]
+    values = np.where(np.isfinite(values), values, np.inf)
+    return steps, np.where(own.any(axis=1), values, np.nan)
+
+
+def converged(run: Run, key: str) -> NDArray[np.bool_]:
+    """Where the eigenvalues [n, K] of `key` have errors within the tolerance of their probe.
+
+    Everywhere if error or tolerance is not known.
+    """
+    values, errors = run[key][1], key.replace("_eigenvalues", "_error")
+    tolerance = run.option(f"probes.{key.split('/')[0]}.tolerance")
+    if errors not in run or tolerance is None:
+        return np.full(values.shape, True)
+    return run[errors][1] <= tolerance * np.abs(values)
 
 
 def gradient_share(run: Run) -> Series:
@@ -433,14 +470,15 @@ def gradient_share(run: Run) -> Series:
 def outlier_ratio(run: Run) -> Series:
     """The largest eigenvalue over the eleventh, statistics of the batch.
 
-    NaN where the eleventh is not positive, or was not measured.
+    Infinite where only the largest is positive; NaN where it is not, or either was not measured.
     """
     steps, eigenvalues = run["spectrum/batch_eigenvalues"]
     if eigenvalues.shape[1] <= OUTLIERS:
         return steps, np.full(len(steps), np.nan)
     top, bulk = eigenvalues[:, 0], eigenvalues[:, OUTLIERS]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, np.where(bulk > 0, top / bulk, np.nan)
+        ratios = np.where(bulk > 0, top / bulk, np.inf)
+    return steps, np.where((top > 0) & ~np.isnan(bulk), ratios, np.nan)
 
 
 def spearman(xs: Values, ys: Values) -> float:

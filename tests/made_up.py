@@ -133,7 +133,7 @@ def make_header(experiment: str, norm: str, lr: float, seed: int, scale: str = "
     return {
         "experiment": experiment,
         "scale": scale,
-        "choices": choices | {"scale": scale},
+        "choices": choices | {"optimizer": "sgd", "scale": scale},
         "config": config,
         "fingerprint": f"{experiment}{norm}{lr}{seed}",
         "layers": [f"layer{i}" for i in range(1, DEPTH[net] + 1)],

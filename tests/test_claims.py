@@ -117,7 +117,13 @@ def cell(
     header = {
         "experiment": experiment,
         "scale": "demo",
-        "choices": {"data": "digits", "model": model, "norm": norm, "init": init},
+        "choices": {
+            "data": "digits",
+            "model": model,
+            "norm": norm,
+            "init": init,
+            "optimizer": "sgd",
+        },
         "config": config,
         "layers": [f"layer{number}" for number in range(1, 5)],
         "data": {"name": "digits", "classes": 10},

@@ -24,19 +24,25 @@ def run(
     experiment: str = "curvature",
     scale: str = "small",
     every: int = 1,
+    outcome: str = "finished",
+    optimizer: str = "sgd",
+    **options: float,
 ) -> Run:
-    """A run of ten recorded steps, `every` so many, and what was recorded at them by key."""
+    """A run of ten recorded steps, `every` so many, and what was recorded at them by key.
+
+    `options` are those of the optimizer besides its lr.
+    """
     config = {
         "seed": seed,
         "steps": 10 * every,
-        "optimizer": {"lr": lr},
+        "optimizer": {"lr": lr} | options,
         "norm": norm,
-        "probes": {},
+        "probes": {name: {"tolerance": 1e-3} for name in ("sharpness", "spectrum")},
     }
     header = {
         "experiment": experiment,
         "scale": scale,
-        "choices": {"norm": norm},
+        "choices": {"norm": norm, "optimizer": optimizer},
         "config": config,
         "layers": ["layer1", "layer2", "layer3"],
         "data": {"name": "digits"},
@@ -45,7 +51,7 @@ def run(
         key: ([every * step for step in range(len(values))], list(values))
         for key, values in records.items()
     }
-    return Run(Path(f"{experiment}_{norm}_{lr}_{seed}"), header, "finished", known)
+    return Run(Path(f"{experiment}_{norm}_{lr}_{seed}"), header, outcome, known)
 
 
 def sharp(early: float, late: float, **of: Any) -> Run:
@@ -96,12 +102,42 @@ def test_sharpness_is_compared_with_2_over_lr_in_the_second_half() -> None:
     assert curvature.sharpness_at_edge(sharp(500.0, 20.0, lr=0.01)) == pytest.approx(0.1)
 
 
+def test_the_edge_is_that_of_the_momentum_and_of_the_lr_of_the_step() -> None:
+    heavy: dict[str, Any] = {"optimizer": "momentum", "momentum": 0.9}
+    assert curvature.sharpness_at_edge(sharp(1.0, 38.0, **heavy)) == pytest.approx(1)
+    assert verdict("below_edge_0.1", *of_seeds(sharp, 1.0, 38.0, **heavy)) == claims.REPRODUCED
+    # That of batch sharpness depends on the batch size, Adam's is not one of the Hessian.
+    assert math.isnan(curvature.batch_sharpness_at_edge(sharp(1.0, 38.0, **heavy)))
+    adam = sharp(1.0, 20.0, optimizer="adam")
+    assert math.isnan(curvature.sharpness_at_edge(adam))
+    assert math.isnan(curvature.batch_sharpness_at_edge(adam))
+    decayed = sharp(20.0, 200.0)
+    decayed.records["train/lr"] = (list(range(10)), [0.1] * 5 + [0.01] * 5)
+    assert curvature.sharpness_at_edge(decayed) == pytest.approx(1)
+    assert curvature.batch_sharpness_at_edge(decayed) == pytest.approx(1)
+    slow = sharp(1e5, 2e7, lr=1e-6, every=200)
+    slow.records["train/lr"] = (list(range(0, 2000, 200)), [1e-7] * 10)
+    assert curvature.late_sharpness_at_edge(slow) == pytest.approx(1)
+
+
+def test_sharpness_that_has_not_converged_is_left_out() -> None:
+    values = [[10.0]] * 5 + [[99.0]] * 3 + [[10.0], [99.0]]
+    errors = [[0.001 * value if value == 10 else 0.0011 * value] for (value,) in values]
+    one = run({SHARPNESS: values, "sharpness/batch_error": errors})
+    assert curvature.sharpness_at_edge(one) == pytest.approx(0.5)
+    assert curvature.final_sharpness_ratio(one, sharp(5.0, 5.0)) == pytest.approx(2)
+    never = run({SHARPNESS: [[10.0]] * 10, "sharpness/batch_error": [[1.0]] * 10})
+    assert math.isnan(curvature.sharpness_at_edge(never))
+
+
 @pytest.mark.parametrize(
     ("late", "expected"),
     [(20.9, claims.REPRODUCED), (24.0, claims.PARTLY), (26.0, claims.NOT_REPRODUCED)],
 )
 def test_the_verdict_on_sharpness_below_its_edge(late: float, expected: str) -> None:
     assert verdict("below_edge_0.1", *of_seeds(sharp, 1.0, late)) == expected
+    demo = of_seeds(sharp, 1.0, late, scale="demo")  # over before the sharpness has risen
+    assert verdict("below_edge_0.1", *demo) == claims.NOT_MEASURABLE
 
 
 @pytest.mark.parametrize(
@@ -154,6 +190,15 @@ def test_traces_are_means_over_vectors() -> None:
     assert curvature.running_trace_ratio(standard, batch) == pytest.approx(4)
 
 
+@pytest.mark.parametrize("signs", [(1, -1), (-1, 1), (-1, -1), (1, 0), (0, 1)])
+def test_there_is_no_ratio_of_what_is_not_positive(signs: tuple[float, float]) -> None:
+    keys = (SHARPNESS, "hessian_trace/batch_samples", "hessian_trace/running_samples")
+    standard, batch = (run({key: [[5.0 * sign]] * 10 for key in keys}) for sign in signs)
+    assert math.isnan(curvature.final_sharpness_ratio(standard, batch))
+    assert math.isnan(curvature.trace_ratio(standard, batch))
+    assert math.isnan(curvature.running_trace_ratio(standard, batch))
+
+
 # Spectra
 
 
@@ -161,7 +206,7 @@ def spectrum(norm: str, top: float, share: float, seed: int = 0) -> Run:
     """Ten steps of a spectrum with this largest eigenvalue, the eleventh 2, and this share."""
     eigenvalues = [top, *[3.0] * 9, 2.0]
     records = {
-        "spectrum/batch_eigenvalues": [eigenvalues] * 10,
+        "spectrum/batch_eigenvalues": [list(eigenvalues) for _ in range(10)],
         "spectrum/running_eigenvalues": [[5 * value for value in eigenvalues]] * 10,
         "spectrum/batch_gradient_share": [[share / 10] * 10 + [0.9]] * 10,
     }
@@ -176,6 +221,46 @@ def test_spectra() -> None:
     assert curvature.running_ratio(batch) == pytest.approx(5)
     few = run({"spectrum/batch_eigenvalues": [[4.0] * 10]})
     assert math.isnan(curvature.median_ratio(few))
+
+
+def test_spectra_that_have_not_converged_are_left_out() -> None:
+    def known(place: int, statistics: str = "batch") -> Run:
+        """Converged in two of ten steps, but for one eigenvalue; other numbers where not."""
+        one = spectrum("batch", 40.0, 0.8)
+        for key, values in one.records.items():
+            values[1][2:] = spectrum("batch", 9.0, 0.1).records[key][1][2:]
+        errors = [[1e-4] * 11 for _ in range(10)]
+        for step in range(2, 10):
+            errors[step][place] = 0.5
+        one.records[f"spectrum/{statistics}_error"] = (list(range(10)), errors)
+        return one
+
+    assert curvature.median_share(known(9)) == pytest.approx(0.8)
+    assert curvature.median_share(known(10)) == pytest.approx(0.1)
+    assert curvature.median_ratio(known(0)) == curvature.median_ratio(known(10)) == 20
+    for statistics in ("batch", "running"):
+        one = known(0, statistics)
+        one.records["spectrum/running_eigenvalues"][1][1] = [200.0, *[1.0] * 10]
+        assert curvature.running_ratio(one) == pytest.approx(5)
+        one.records[f"spectrum/{statistics}_error"][1][1][0] = 1.0
+        assert math.isnan(curvature.running_ratio(one))
+
+
+def test_a_bulk_that_is_not_positive_is_the_strongest_case_of_outliers() -> None:
+    def with_bulk(norm: str, bulk: float, seed: int) -> Run:
+        one = spectrum(norm, 8.0, 0.05, seed)
+        for row in one.records["spectrum/batch_eigenvalues"][1][:9]:
+            row[10] = bulk
+        return one
+
+    standard, batch = with_bulk("none", -1.0, 0), with_bulk("batch", 2.0, 0)
+    assert curvature.median_ratio(standard) == math.inf
+    assert curvature.outliers(standard, batch) == math.inf
+    assert curvature.outliers(batch, standard) == 0
+    assert math.isnan(curvature.outliers(standard, standard))
+    arms = (("none", -1.0), ("batch", 2.0))
+    runs = [with_bulk(*arm, seed) for arm in arms for seed in (0, 1)]
+    assert verdict("outliers", *runs) == claims.REPRODUCED
 
 
 def test_the_verdicts_on_spectra() -> None:
@@ -198,6 +283,33 @@ def test_effective_beta_is_pinned_where_the_smallest_step_changes_the_gradient()
     assert curvature.pinned_wrong_share(gone, linear) == pytest.approx(0.5)
     assert curvature.pinned_wrong_share(walk([2.0, 2.0, 2.0], along=21.0)) == 0
     assert curvature.pinned_wrong_share(walk([2.0, 2.0, 2.0], along=-20.0)) == 1
+
+
+def test_a_share_of_a_few_steps_is_none() -> None:
+    gone = walk([2.0, 2.0, 2.0], along=300.0)
+    at_once = walk([2.0, 2.0, 2.0], along=300.0, norm="none", outcome="diverged")
+    for steps, values in at_once.records.values():
+        del steps[4:], values[4:]
+    assert math.isnan(curvature.pinned_share(at_once, gone))
+    assert math.isnan(curvature.pinned_share(gone, at_once))
+
+
+def test_where_the_curvature_is_not_known_it_is_not_said_to_agree() -> None:
+    gone, known = walk([2.0, 2.0, 2.0], along=math.nan), walk([2.0, 2.0, 2.0], along=300.0)
+    assert math.isnan(curvature.pinned_wrong_share(gone, gone))
+    assert curvature.pinned_wrong_share(gone, known) == 1
+
+
+def test_the_step_taken_is_that_of_its_own_lr() -> None:
+    # A quadratic of curvature 5; the lr doubles half-way, and with it the step sizes.
+    warming = walk([0.5, 1.0, 2.0], along=5.0)
+    warming.records["train/lr"] = (list(range(10)), [0.1] * 5 + [0.2] * 5)
+    for key in ("step_size", "gradient_change"):
+        rows = warming.records[f"landscape/{key}"][1]
+        rows[5:] = [[2 * value for value in rows[0]]] * 5
+    assert curvature.beta_over_curvature(warming) == pytest.approx(1)
+    warming.records["train/lr"][1][:] = [0.03] * 10
+    assert math.isnan(curvature.beta_over_curvature(warming))
 
 
 def test_effective_beta_of_the_step_taken_is_the_curvature_of_a_quadratic() -> None:
@@ -229,6 +341,8 @@ def test_weights_that_grow() -> None:
 def test_the_effective_learning_rate_falls_with_the_square_of_the_weights() -> None:
     grown = lengths([1.0, 5.0, 2.0], [3.0, 3.0, 6.0], [1.0] * 3)
     assert curvature.effective_lr_fall(grown) == pytest.approx(4)
+    exploded = lengths([1.0, 5.0, 2.0], [3.0, 3.0, 6.0], [1.0] * 3, outcome="diverged")
+    assert math.isnan(curvature.effective_lr_fall(exploded))
 
 
 def test_effective_learning_rates_that_meet_have_no_distance_left() -> None:

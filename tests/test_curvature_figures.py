@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,82 @@ def test_larger_learning_rates_are_darker() -> None:
     assert sum(light) > sum(dark) == pytest.approx(sum(style.ARMS["batch"].tint(0)))
 
 
+def changed(one: Run, **of: Any) -> Run:
+    """The run with `of` in the options of its optimizer."""
+    one.config["optimizer"].update(of)
+    return one
+
+
+def words(figure: Figure) -> str:
+    """The lines below a figure."""
+    return str(figure.get_supxlabel()).replace("\n", " ")
+
+
+def said(figure: Figure) -> list[str]:
+    """The legend of a figure."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+RECORDS = {EIGENVALUES: [[3.0]] * 3, CURVATURE: [[2.0]] * 3}
+
+
+def test_plain_gradient_descent_has_one_name_for_its_edge(drawn: Figure) -> None:
+    assert "2/lr (times lr: 2)" in said(drawn)
+    assert "edge of stability" not in words(drawn)
+
+
+def test_with_momentum_the_edge_is_that_of_sharpness_alone() -> None:
+    figure = sharpness.draw([changed(run(RECORDS), momentum=0.9)])
+    one, every, of_batches, of_batches_at_every = figure.axes
+    assert (level(one), level(every)) == (pytest.approx([38]), pytest.approx([3.8]))
+    assert level(of_batches) == level(of_batches_at_every) == []
+    assert "2(1+β)/lr (times lr: 2(1+β))" in said(figure)
+    assert "β = 0.9" in words(figure) and "No edge of stability" in words(figure)
+    (above, *_) = scale_free.draw([changed(run(RECORDS), momentum=0.9)]).axes
+    assert level(above) == pytest.approx([3.8])
+
+
+def test_other_optimizers_have_no_edge() -> None:
+    for draw in (sharpness.draw, scale_free.draw, effective_beta.draw):
+        adam = replace(quadratic(5.0), records=quadratic(5.0).records | run(RECORDS).records)
+        adam.header["choices"]["optimizer"] = "adam"
+        figure = draw([adam])
+        assert not any("2/lr" in text for text in said(figure))
+        assert "No edge of stability" in words(figure)
+
+
+def test_the_edge_follows_the_lr_and_lr_times_it_does_not() -> None:
+    runs = [run(RECORDS | {"train/lr": [0.1, 0.1, 0.01]}, norm) for norm in panels.PAIR]
+    one, every, *_ = sharpness.draw(runs).axes
+    assert level(one) == [] and level(every) == [2]
+    np.testing.assert_allclose(curves(one, ":"), [[20, 20, 200]])
+    np.testing.assert_allclose(curves(every), [[0.3, 0.3, 0.03]] * 2)
+    (above, *_) = scale_free.draw(runs).axes
+    assert level(above) == [2]
+    np.testing.assert_allclose(curves(above), [[0.3, 0.3, 0.03]] * 2)
+
+
+def test_runs_with_other_lrs_have_no_edge_in_common() -> None:
+    runs = [run(RECORDS | {"train/lr": [lr] * 3}, seed=n) for n, lr in enumerate((0.1, 0.2))]
+    one, every, *_ = (figure := sharpness.draw(runs)).axes
+    assert level(one) == [] and curves(one, ":") == [] and level(every) == [2]
+    assert "No edge of stability" in words(figure)
+
+
+def test_figures_say_how_many_eigenvalues_did_not_converge() -> None:
+    errors = [[1e-9], [1.0], [math.nan]]
+    records = {EIGENVALUES: [[3.0], [3.0], [math.nan]], "sharpness/batch_error": errors}
+    one = run(records)
+    one.config["probes"]["sharpness"] = {"tolerance": 1e-3}
+    for draw in (sharpness.draw, scale_free.draw):
+        assert "1 of 2 eigenvalues did not converge." in words(draw([one]))
+        assert "converge" not in words(draw([run(records)]))
+    assert curves(sharpness.draw([one]).axes[0], "-")[0][:2] == pytest.approx([3, 3])
+    several = spectrum([9.0] * 12, **{"spectrum/batch_error": [[1.0] * 12] + [[1e-9] * 12] * 2})
+    several.config["probes"]["spectrum"] = {"tolerance": 1e-3}
+    assert "11 of 33 eigenvalues did not converge." in words(spectra.draw([several]))
+
+
 # Effective beta
 
 
@@ -131,6 +208,42 @@ def test_the_levels_of_effective_beta_coincide_for_the_papers_step_sizes() -> No
     axes = Figure().subplots()
     effective_beta.levels(axes, [wide])
     assert level(axes) == pytest.approx([2, 100])
+
+
+def test_with_momentum_the_levels_of_effective_beta_differ() -> None:
+    axes = Figure().subplots()
+    effective_beta.levels(axes, [changed(quadratic(1.0), momentum=0.9)])
+    assert level(axes) == pytest.approx([3.8, 2])
+    assert "2(1+β)/lr" in axes.get_legend_handles_labels()[1]
+
+
+def test_under_a_schedule_effective_beta_is_times_the_lr_of_its_step() -> None:
+    lrs = (0.1, 0.1, 0.02)
+    one = quadratic(5.0)
+    one.records["train/lr"] = ([0, 5, 10], list(lrs))
+    for key in ("step_size", "gradient_change"):
+        rows = one.records[f"landscape/{key}"][1]
+        rows[:] = [[value * lr / 0.1 for value in rows[0]] for lr in lrs]
+    for _, _, measure, _ in effective_beta.MEASURES:
+        np.testing.assert_allclose(effective_beta.times_lr(one, measure)[1], [0.5, 0.5, 0.1])
+    axes = Figure().subplots()
+    effective_beta.levels(axes, [one])
+    assert level(axes) == pytest.approx([2])
+
+
+def test_an_axis_of_few_decades_has_numbers_between_them() -> None:
+    def numbers(low: float, high: float) -> list[str]:
+        axes = (figure := Figure()).subplots()
+        effective_beta.symmetric_log_axis(axes)
+        axes.set_ylim(low, high)
+        figure.draw_without_rendering()
+        ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+        places = sorted((tick.get_loc(), tick.label1.get_text()) for tick in ticks)
+        return [text for place, text in places if low <= place <= high and text]
+
+    assert numbers(0.6, 5) == ["1", "3"]
+    assert numbers(-0.4, 4) == ["−0.3", "−0.1", "0", "0.1", "0.3", "1", "3"]
+    assert numbers(0.01, 1e6) == ["0.1", "1", "10", "100", "1e3", "1e4", "1e5", "1e6"]
 
 
 # Spectra
@@ -176,7 +289,38 @@ def test_outliers_are_measured_by_the_eleventh_eigenvalue() -> None:
     values = [30.0, *[20.0] * 9, 3.0]
     np.testing.assert_allclose(results.outlier_ratio(spectrum(values))[1], [10] * 3)
     assert np.isnan(results.outlier_ratio(spectrum(values[:10]))[1]).all()
-    assert np.isnan(results.outlier_ratio(spectrum([*values[:10], -1.0]))[1]).all()
+    assert np.isposinf(results.outlier_ratio(spectrum([*values[:10], -1.0]))[1]).all()
+    assert np.isposinf(results.outlier_ratio(spectrum([*values[:10], 0.0]))[1]).all()
+    assert np.isnan(results.outlier_ratio(spectrum([*values[:10], math.nan]))[1]).all()
+    assert np.isnan(results.outlier_ratio(spectrum([-1.0] * 11))[1]).all()
+
+
+def test_infinite_outliers_are_drawn_at_the_top() -> None:
+    figure = spectra.draw([spectrum([30.0, *[20.0] * 9, -1.0])])
+    assert "not finite" in said(figure)
+    (top,) = (
+        line for line in figure.axes[-1].lines if line.get_marker() == "^" and len(ydata(line))
+    )
+    assert ydata(top).tolist() == [1, 1, 1]
+    assert "is not finite where λ$_{11}$ ≤ 0" in words(figure)
+
+
+def test_densities_of_one_step_have_the_same_axes_if_they_can_be_seen() -> None:
+    def of(norm: str, width: float) -> Run:
+        records = {
+            "spectrum/batch_nodes": [[[width, 0.1 * width]]] * 3,
+            "spectrum/batch_weights": [[[0.1, 0.9]]] * 3,
+        }
+        return run(records, norm, experiment="spectra")
+
+    figure = spectra.draw([of("none", 30.0), of("batch", 5.0)])
+    above, below = figure.axes[0], figure.axes[3]
+    assert (above.get_xlim(), above.get_ylim()) == (below.get_xlim(), below.get_ylim())
+    assert above.get_xlim()[1] > 30 and above.get_xlim()[0] < 0.5
+    assert "in a column on the same axes." in words(figure)
+    figure = spectra.draw([of("none", 3000.0), of("batch", 5.0)])
+    assert figure.axes[3].get_xlim()[1] < 10
+    assert "on the same axes unless their ranges differ tenfold" in words(figure)
 
 
 def test_the_gradient_share_is_that_of_ten_eigenvectors() -> None:

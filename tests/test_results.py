@@ -350,6 +350,46 @@ def test_effective_beta_is_the_largest_over_the_step_sizes(tmp_path: Path) -> No
     )
 
 
+def test_the_edge_of_stability(tmp_path: Path) -> None:
+    steps = np.array([0, 3])
+
+    def of(lines: list[made_up.Line], optimizer: str = "sgd", **options: object) -> Run:
+        run = record(tmp_path, lines)
+        run.header["choices"]["optimizer"] = optimizer
+        run.config["optimizer"].update(options)
+        return run
+
+    def edge(run: Run, of_batches: bool = False) -> list[float]:
+        return results.edge_of_stability(run, steps, of_batches).tolist()
+
+    plain, heavy = [{"step": 0}], {"momentum": 0.9}
+    assert edge(of(plain)) == edge(of(plain), of_batches=True) == [20, 20]
+    assert edge(of(plain, **heavy)) == pytest.approx([38, 38])
+    assert edge(of(plain, "momentum", **heavy)) == pytest.approx([38, 38])
+    assert edge(of(plain, nesterov=True, **heavy)) == pytest.approx([38 / 2.8] * 2)
+    assert np.isnan(edge(of(plain, **heavy), of_batches=True)).all()
+    assert np.isnan([edge(of(plain, name)) for name in ("adam", "adamw", "")]).all()
+    changing = [{"step": 0, "train/lr": 0.0}, {"step": 3, "train/lr": 0.01}]
+    assert edge(of(changing)) == [math.inf, 200]
+    np.testing.assert_equal(results.learning_rates(of(changing), np.array([3, 4])), [0.01, np.nan])
+
+
+@pytest.mark.parametrize(("b", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_torch_is_stable_below_the_edge_and_not_above(
+    tmp_path: Path, b: float, nesterov: bool
+) -> None:
+    run = record(tmp_path, [{"step": 0}])
+    run.config["optimizer"].update(momentum=b, nesterov=nesterov)
+    (edge,) = results.edge_of_stability(run, np.array([0]))
+    for share in (0.99, 1.01):
+        x, velocity = 1.0, 0.0
+        for _ in range(3000):  # as torch.optim.SGD does on 1/2 h x^2
+            gradient = share * edge * x
+            velocity = b * velocity + gradient
+            x -= run.lr * (gradient + b * velocity if nesterov else velocity)
+        assert (abs(x) < 1e-3) == (share < 1)
+
+
 def test_the_made_up_runs_are_strict_json(tmp_path: Path) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)

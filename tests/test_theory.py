@@ -525,6 +525,7 @@ def test_every_claim_can_be_measured_and_says_what_it_lacks(tmp_path):
 
 def test_the_claims_on_theorem_4_1(tmp_path):
     records = of_layers(**TERMS, violated=0.9, error=1e-6, scale_percentiles=[0.1, 4.0, 9.0])
+    records |= of_layers(input_gradient=4.0)
     later = records | {"theory/error/layer2": 1e-5, "theory/violated/layer1": math.nan}
     later |= {"theory/scale_percentiles/layer1": [0.1, 5.0, 9.0], "theory/positive/layer1": 0.8}
     run = run_of(tmp_path, "batch", [records, records, later])
@@ -534,6 +535,18 @@ def test_the_claims_on_theorem_4_1(tmp_path):
     assert value("theorem_4.1_projection", run) == 3 / 8
     assert value("theorem_4.1_scale", run) == 4
     assert value("theorem_4.2_product", run) == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize("error", [math.inf, math.nan])
+def test_theorem_4_1_fails_where_its_error_is_not_finite_at_finite_gradients(tmp_path, error):
+    records = of_layers(output_gradient=2.0, input_gradient=4.0, error=1e-6)
+    broken = records | {"theory/error/layer2": error}
+    assert value("theorem_4.1_exact", run_of(tmp_path, "batch", [records, broken])) == math.inf
+    for side in ("output_gradient", "input_gradient"):
+        gone = broken | {f"theory/{side}/layer2": error}
+        assert value("theorem_4.1_exact", run_of(tmp_path, "batch", [records, gone])) == 1e-6
+    gone |= {"theory/error/layer1": error, f"theory/{side}/layer1": error}
+    assert math.isnan(value("theorem_4.1_exact", run_of(tmp_path, "batch", [gone])))
 
 
 def test_the_claims_on_theorems_4_2_and_4_4(tmp_path):
@@ -577,3 +590,8 @@ def test_lemma_4_5_is_of_the_last_weights_of_layers_with_a_norm(tmp_path):
     assert math.isnan(value("lemma_4.5", away, batch))
     broken = run_of(tmp_path, "none", [early, moved(math.inf, math.nan, math.inf)])
     assert math.isnan(value("lemma_4.5", broken, batch))
+    for pair in (
+        (standard, replace(batch, outcome="diverged")),
+        (replace(standard, outcome="diverged"), batch),
+    ):
+        assert all(math.isnan(value(name, *pair)) for name in ("lemma_4.5", "lemma_4.5_nearer"))

@@ -7,24 +7,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnstudy.claims.judging import Arm, Claim
-from bnstudy.claims.reductions import GRADIENT, at_the_end, late, median, ratio
+from bnstudy.claims.reductions import (
+    GRADIENT,
+    at_the_end,
+    at_the_end_of,
+    late,
+    mean,
+    median,
+    ratio,
+)
 from bnstudy.claims.rules import Range, Rule, at_least, at_most, less_than, more_than
 from bnstudy.results import (
+    OUTLIERS,
     Run,
     Series,
     Steps,
     Values,
+    converged,
+    edge_of_stability,
     effective_beta,
     gradient_share,
+    learning_rates,
     outlier_ratio,
     own_step,
 )
 
 SHARPNESS = "sharpness/batch_eigenvalues"
+SPECTRUM = "spectrum/{}_eigenvalues"
 CURVATURE = "batch_sharpness/batch_curvature"
 NORM = "weights/norm"
 LAST = 0.25  # of the run
 QUARTER = 0.25  # by which two numbers may differ that agree
+FEWEST = 5  # probed steps: a share of fewer, of a run that diverged at once, is of its start alone
 
 
 def second_half(run: Run, series: Series) -> Values:
@@ -34,9 +48,15 @@ def second_half(run: Run, series: Series) -> Values:
 
 
 def sharpness(run: Run) -> Series:
-    """The largest eigenvalue of the Hessian, statistics of the batch."""
-    steps, eigenvalues = run[SHARPNESS]
+    """The largest eigenvalue of the Hessian, statistics of the batch; NaN if not converged."""
+    steps, eigenvalues = known_eigenvalues(run, SHARPNESS)
     return steps, eigenvalues[:, 0]
+
+
+def known_eigenvalues(run: Run, key: str) -> Series:
+    """Eigenvalues, NaN where they have not converged: steps [n], values [n, K]."""
+    steps, eigenvalues = run[key]
+    return steps, np.where(converged(run, key), eigenvalues, np.nan)
 
 
 def batch_sharpness(run: Run) -> Series:
@@ -45,25 +65,36 @@ def batch_sharpness(run: Run) -> Series:
     return steps, curvatures.mean(axis=1)
 
 
+def at_edge(run: Run, series: Series, of_batches: bool = False) -> Series:
+    """A series over the edge of stability, NaN where that is not known."""
+    steps, values = series
+    return steps, values / edge_of_stability(run, steps, of_batches)
+
+
 def sharpness_at_edge(run: Run) -> float:
-    """Sharpness over 2 / lr, the median over the second half of the run."""
-    return median(second_half(run, sharpness(run))) * run.lr / 2
+    """Sharpness over its edge of stability, the median over the second half of the run."""
+    return median(second_half(run, at_edge(run, sharpness(run))))
 
 
 def batch_sharpness_at_edge(run: Run) -> float:
-    """Batch sharpness over 2 / lr, the median over the second half of the run."""
-    return median(second_half(run, batch_sharpness(run))) * run.lr / 2
+    """Batch sharpness over its edge of stability, the median over the second half of the run."""
+    return median(second_half(run, at_edge(run, batch_sharpness(run), of_batches=True)))
 
 
 def late_sharpness_at_edge(run: Run) -> float:
-    """Sharpness over 2 / lr, the median from step 1000 on."""
-    return median(late(sharpness(run))) * run.lr / 2
+    """Sharpness over its edge of stability, the median from step 1000 on."""
+    return median(late(at_edge(run, sharpness(run))))
 
 
 def final_sharpness_ratio(standard: Run, batch: Run) -> float:
     """Sharpness over the last quarter, median, standard over BatchNorm."""
-    over, under = (at_the_end(run, SHARPNESS, LAST) for run in (standard, batch))
-    return ratio(median(over[:, 0]), median(under[:, 0]))
+    over, under = (at_the_end_of(run, sharpness(run), LAST) for run in (standard, batch))
+    return positive_ratio(median(over), median(under))
+
+
+def positive_ratio(over: float, under: float) -> float:
+    """over / under; NaN unless both are positive, because of others a ratio says nothing."""
+    return ratio(over, under) if over > 0 and under > 0 else math.nan
 
 
 def final_trace(run: Run, statistics: str) -> float:
@@ -74,12 +105,12 @@ def final_trace(run: Run, statistics: str) -> float:
 
 def trace_ratio(standard: Run, batch: Run) -> float:
     """The final traces, BatchNorm over standard, statistics of the batch."""
-    return ratio(final_trace(batch, "batch"), final_trace(standard, "batch"))
+    return positive_ratio(final_trace(batch, "batch"), final_trace(standard, "batch"))
 
 
 def running_trace_ratio(standard: Run, batch: Run) -> float:
     """The same with running statistics, which a network without norms has none of."""
-    return ratio(final_trace(batch, "running"), final_trace(standard, "batch"))
+    return positive_ratio(final_trace(batch, "running"), final_trace(standard, "batch"))
 
 
 # Spectra
@@ -87,17 +118,20 @@ def running_trace_ratio(standard: Run, batch: Run) -> float:
 
 def median_share(run: Run) -> float:
     """The share of ||g||^2 in the span of the top ten eigenvectors, median over steps."""
-    return median(gradient_share(run)[1])
+    known = converged(run, SPECTRUM.format("batch"))[:, :OUTLIERS].all(axis=1)
+    return median(gradient_share(run)[1][known])
 
 
 def median_ratio(run: Run) -> float:
     """The largest eigenvalue over the eleventh, median over steps."""
-    return median(outlier_ratio(run)[1])
+    known = converged(run, SPECTRUM.format("batch"))[:, : OUTLIERS + 1].all(axis=1)
+    return median(outlier_ratio(run)[1][known])
 
 
 def running_ratio(run: Run) -> float:
     """The largest eigenvalue with running statistics over that with the batch's, median."""
-    running, batch = (run[f"spectrum/{name}_eigenvalues"][1] for name in ("running", "batch"))
+    keys = (SPECTRUM.format(statistics) for statistics in ("running", "batch"))
+    running, batch = (known_eigenvalues(run, key)[1] for key in keys)
     with np.errstate(divide="ignore", invalid="ignore"):
         return median(running[1:, 0] / batch[1:, 0])
 
@@ -133,28 +167,33 @@ def pinned(run: Run, betas: Values) -> NDArray[np.bool_]:
 
 
 def pinned_share(*runs: Run) -> float:
-    """The share of the steps at which effective beta is pinned, the smallest of the runs."""
-    return min(float(pinned(run, effective_beta(run)[1]).mean()) for run in runs)
+    """The share of the steps at which effective beta is pinned, the smallest of the runs.
+
+    NaN if a run has fewer than FEWEST.
+    """
+    steps = [pinned(run, effective_beta(run)[1]) for run in runs]
+    return min(float(p.mean()) for p in steps) if min(map(len, steps)) >= FEWEST else math.nan
 
 
 def pinned_wrong_share(*runs: Run) -> float:
     """The share of the steps at which effective beta is pinned and the curvature another.
 
-    It is another if it differs from 1 / eta_min by more than a quarter. Of all runs together.
+    It is another if it differs from 1 / eta_min by more than a quarter. Of all runs together, of
+    the steps that have a curvature; NaN if none has.
     """
     wrong = []
     for run in runs:
         _, betas, curvatures = together(effective_beta(run), curvature_along_gradient(run))
         differs = np.abs(curvatures * smallest_step(run) - 1) > QUARTER
-        wrong.append(differs & pinned(run, betas))
-    return float(np.concatenate(wrong).mean())
+        wrong.append(np.where(np.isnan(curvatures), np.nan, differs & pinned(run, betas)))
+    return mean(np.concatenate(wrong))
 
 
 def beta_over_curvature(run: Run) -> float:
     """Effective beta of the step taken over |g'Hg| / ||g||^2, the median over steps."""
     steps, changes = own_step(run)
     with np.errstate(divide="ignore", invalid="ignore"):
-        betas = changes / (run.lr * run[GRADIENT][1])
+        betas = changes / (learning_rates(run, steps) * run[GRADIENT][1])
         _, betas, curvatures = together((steps, betas), curvature_along_gradient(run))
         return median(betas / np.abs(curvatures))
 
@@ -184,9 +223,13 @@ def growing_share(run: Run) -> float:
 
 
 def effective_lr_fall(run: Run) -> float:
-    """lr / ||w||^2 at the first probed step over that at the last, median over the layers."""
+    """lr / ||w||^2 at the first probed step over that at the last, median over the layers.
+
+    NaN if the run diverged: it has no end.
+    """
     norms = np.array(norms_of_weights(run))
-    return median((norms[:, -1] / norms[:, 0]) ** 2)
+    fall = median((norms[:, -1] / norms[:, 0]) ** 2)
+    return math.nan if run.outcome == "diverged" else fall
 
 
 def spread_left(runs: Sequence[Run]) -> float:
@@ -212,6 +255,8 @@ OF_SPECTRA = Arm("the standard network", "spectra", "none", 0.1)
 BATCH_OF_SPECTRA = Arm("BatchNorm", "spectra", "batch", 0.1)
 
 LONGER = ("small", "paper")  # scales; the demo is over before the sharpness has risen
+EDGE = "(2/lr; with momentum β 2(1 + β)/lr)"
+KNOWN = ", of the steps at which it has converged"
 COHEN = "Cohen et al. 2021"
 GHORBANI = "Ghorbani et al. 2019, abstract"
 ABSENT = "“In batch normalized networks, these two effects are almost absent.”"
@@ -228,10 +273,10 @@ CLAIMS = (
             "stays below.",
             source=f"{COHEN}; Andreyev & Beneventano 2024; of networks in general",
             arms=(BATCH._replace(lr=lr),),
-            quantity="sharpness / (2/lr), training batch, statistics of the batch, median over the "
-            "second half of the run",
+            quantity=f"sharpness / {EDGE}, training batch, statistics of the batch, median over "
+            f"the second half of the run{KNOWN}",
             measure=sharpness_at_edge,
-            rule=Rule(at_most(1.05), at_most(1.25), why="2/lr, within 5 %"),
+            rule=Rule(at_most(1.05), at_most(1.25), why="2/lr, within 5 %", scales=LONGER),
         )
         for lr in LRS
     ),
@@ -259,7 +304,7 @@ CLAIMS = (
             says="Along full-batch gradient descent the sharpness rises to 2/lr and stays there.",
             source=f"{COHEN}; a pilot study of this network",
             arms=(arm,),
-            quantity="sharpness / (2/lr), all samples, median from step 1000 on",
+            quantity=f"sharpness / {EDGE}, all samples, median from step 1000 on{KNOWN}",
             measure=late_sharpness_at_edge,
             rule=Rule(Range(0.95, 1.05), Range(0.8, 1.25), why="2/lr, within 5 %", scales=LONGER),
         )
@@ -272,7 +317,7 @@ CLAIMS = (
         says="Effective β was 1e4 to 2e4 there, a thousandth of 2/lr.",
         source="a pilot study of this network; not shown in Santurkar et al. 2018",
         arms=(LINEAR_LOW,),
-        quantity="sharpness / (2/lr), all samples, median from step 1000 on",
+        quantity=f"sharpness / {EDGE}, all samples, median from step 1000 on{KNOWN}",
         measure=late_sharpness_at_edge,
         rule=Rule(at_most(0.1), at_most(0.5), why="a tenth", scales=LONGER),
     ),
@@ -284,7 +329,8 @@ CLAIMS = (
         "eigenspaces” of large isolated eigenvalues.",
         source=GHORBANI,
         arms=(OF_SPECTRA,),
-        quantity="share of ‖g‖² in the span of the top ten eigenvectors, median over steps",
+        quantity="share of ‖g‖² in the span of the top ten eigenvectors, median over the steps at "
+        "which they have converged",
         measure=median_share,
         rule=Rule(at_least(0.5), at_least(0.25), why="half of it"),
     ),
@@ -296,7 +342,7 @@ CLAIMS = (
         source=GHORBANI,
         arms=(BATCH_OF_SPECTRA,),
         quantity="share of ‖g‖² in the span of the top ten eigenvectors, statistics of the batch, "
-        "median over steps",
+        "median over the steps at which they have converged",
         measure=median_share,
         rule=Rule(at_most(0.1), at_most(0.25), why="a tenth of it"),
     ),
@@ -307,8 +353,9 @@ CLAIMS = (
         says=f"Without it there are large isolated eigenvalues. {ABSENT}",
         source=GHORBANI,
         arms=(OF_SPECTRA, BATCH_OF_SPECTRA),
-        quantity="largest eigenvalue / eleventh (there are ten classes), median over steps, "
-        "standard / BatchNorm with statistics of the batch",
+        quantity="largest eigenvalue / eleventh (there are ten classes; ∞ where that is not "
+        "positive), median over the steps at which they have converged, standard / BatchNorm with "
+        "statistics of the batch",
         measure=outliers,
         rule=Rule(at_least(2), more_than(1), why="twice as far out", unit="×"),
     ),
@@ -320,7 +367,7 @@ CLAIMS = (
         source="Ghorbani et al. 2019, of networks that are trained with them; ours are not",
         arms=(BATCH_OF_SPECTRA,),
         quantity="largest eigenvalue, statistics running / of the batch, median over the probed "
-        "steps after the first",
+        "steps after the first at which both have converged",
         measure=running_ratio,
         rule=Rule(at_least(2), more_than(1), why="twice as sharp", unit="×"),
     ),
@@ -347,7 +394,8 @@ CLAIMS = (
         source=f"{OUT_OF_TEXT}; by the definition",
         arms=(STANDARD, BATCH),
         quantity="share of the steps at which effective β is within 5 % of 1/η_min, and "
-        "gᵀHg / ‖g‖² not within a quarter of it, both networks together",
+        "gᵀHg / ‖g‖² not within a quarter of it, of those at which that is known, both "
+        "networks together",
         measure=pinned_wrong_share,
         rule=Rule(at_least(0.25), more_than(0), why="a quarter of the steps"),
     ),
@@ -379,7 +427,7 @@ CLAIMS = (
             source="Santurkar et al. 2018, section 3.1; not measured there",
             arms=(STANDARD._replace(lr=lr), BATCH._replace(lr=lr)),
             quantity="sharpness, training batch, statistics of the batch, median over the last "
-            "quarter of the run, standard / BatchNorm",
+            f"quarter of the run{KNOWN}, standard / BatchNorm",
             measure=final_sharpness_ratio,
             rule=Rule(at_least(1.25), more_than(1), why="more than a quarter", unit="×"),
         )

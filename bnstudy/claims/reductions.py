@@ -106,7 +106,12 @@ def untrained_accuracy(run: Run) -> float:
 
 def at_the_end(run: Run, key: str, share: float) -> Values:
     """The values of a metric over the last `share` of the run, one step at least."""
-    steps, values = run[key]
+    return at_the_end_of(run, run[key], share)
+
+
+def at_the_end_of(run: Run, series: Series, share: float) -> Values:
+    """The same of a series."""
+    steps, values = series
     planned = run.config["steps"]
     return values[steps >= planned - max(1, round(share * planned))]
 

@@ -12,6 +12,7 @@ from bnstudy.claims.rules import Rule, at_least, at_most, less_than, more_than
 from bnstudy.results import Run, Values
 
 KEY = "theory/positive"  # recorded of every layer that is measured
+SIDES = ("input_gradient", "output_gradient")  # of a norm
 
 
 def layers(run: Run, key: str = KEY) -> list[str]:
@@ -42,9 +43,16 @@ def fraction(holds: ArrayLike) -> float:
 
 
 def gradient_error(run: Run) -> float:
-    """The largest relative difference of the two sides, over units, layers and steps."""
-    (errors,) = pooled(run, "error")
-    return float(errors.max()) if len(errors) else math.nan
+    """The largest relative difference of the two sides, over units, layers and steps.
+
+    Infinite if it is not finite anywhere where both gradients are.
+    """
+    found = []
+    for name in layers(run, "theory/error"):
+        errors, *gradients = (run[f"theory/{key}/{name}"][1] for key in ("error", *SIDES))
+        found.append(errors[np.isfinite(gradients).all(axis=0)])
+    errors = np.concatenate(found)
+    return float(np.where(np.isnan(errors), np.inf, errors).max()) if len(errors) else math.nan
 
 
 def violated(run: Run) -> float:
@@ -130,7 +138,7 @@ def within_lemma(standard: Run, batch: Run) -> float:
     """The fraction of layers with a norm for which the lemma holds.
 
     W* and its counterpart with BatchNorm are the weights at the last probed step; of the layers
-    with <W0, W*> > 0. NaN if there is none, or the standard network diverged.
+    with <W0, W*> > 0. NaN if there is none, or a run diverged.
     """
     names = layers(batch)
     squared = at_last(standard, "norm", names) ** 2
@@ -138,14 +146,24 @@ def within_lemma(standard: Run, batch: Run) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         bound = at_last(standard, "distance", names) ** 2 - (squared - product) ** 2 / squared
     known = np.isfinite(bound) & (product > 0)
-    return fraction((at_last(batch, "distance", names) ** 2 <= bound)[known])
+    holds = (at_last(batch, "distance", names) ** 2 <= bound)[known]
+    return math.nan if diverged(standard, batch) else fraction(holds)
 
 
 def relative_distance(standard: Run, batch: Run) -> float:
-    """How far the weights move with BatchNorm over how far without, median over layers."""
+    """How far the weights move with BatchNorm over how far without, median over layers.
+
+    NaN if a run diverged.
+    """
     names = layers(batch)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return median(at_last(batch, "distance", names) / at_last(standard, "distance", names))
+        ratios = at_last(batch, "distance", names) / at_last(standard, "distance", names)
+    return math.nan if diverged(standard, batch) else median(ratios)
+
+
+def diverged(*runs: Run) -> bool:
+    """Whether any did: its last weights are no optimum."""
+    return any(run.outcome == "diverged" for run in runs)
 
 
 STANDARD = Arm("the standard network", "theory", "none", 0.1)

@@ -15,16 +15,25 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from bnstudy.figures import panels, style
-from bnstudy.figures.sharpness import EDGE, NETWORKS, arms, by_experiment
-from bnstudy.results import Run, Series, effective_beta, own_step
+from bnstudy.figures.sharpness import (
+    NETWORKS,
+    arms,
+    by_experiment,
+    edge_note,
+    formula,
+    shared_edge,
+    times_lr,
+)
+from bnstudy.results import Run, Series, effective_beta, learning_rates, own_step
 
 EXPERIMENTS = ("curvature", "curvature_deep_linear")
 CURVATURE = "batch_sharpness/batch_curvature"
 SMALLEST_STEP = "1/η$_{min}$"
 LINEAR = 0.1  # below it the axis is linear, because curvature may be negative
+FEW = 4  # decades that leave room for a number between them
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -52,6 +61,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             "Effective β: max over η of ‖∇L(θ − ηg) − g‖ / (η ‖g‖); η = lr: that of this step "
             "alone. All of the training batch, with its own statistics.",
             f"Linear below {LINEAR}. {averages(chosen)}",
+            edge_note(chosen, drawn),
             *(f"No runs of {name}." for name in EXPERIMENTS if name not in blocks),
         )
         panels.finish(figure, runs, chosen, *notes)
@@ -64,17 +74,11 @@ def averages(runs: Sequence[Run]) -> str:
     return "Lines: arithmetic mean over seeds; shaded: smallest to largest." if several else ""
 
 
-def times_lr(run: Run, of: Callable[[Run], Series]) -> Series:
-    """A series times the learning rate."""
-    steps, values = of(run)
-    return steps, run.lr * values
-
-
 def of_own_step(run: Run) -> Series:
     """||grad L(theta - lr g) - g|| / (lr ||g||): effective beta of the step size lr alone."""
     steps, changes = own_step(run)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, changes / (run.lr * run["landscape/gradient_norm"][1])
+        return steps, changes / (learning_rates(run, steps) * run["landscape/gradient_norm"][1])
 
 
 def along_gradient(run: Run) -> Series:
@@ -108,21 +112,46 @@ def measures(axes: Axes, runs: Sequence[Run], norm: str, lr: float, legend: dict
 
 
 def levels(axes: Axes, cell: panels.Cell) -> None:
-    """2, and lr / eta_min: where the measures sit when they say nothing of the network."""
-    smallest = min(float(run["landscape/step_size"][1].min()) for run in cell)
-    at = {EDGE: (2.0, ":"), SMALLEST_STEP: (cell[0].lr / smallest, "-.")}
-    if math.isclose(at[EDGE][0], at[SMALLEST_STEP][0], rel_tol=0.01):
-        at = {f"{SMALLEST_STEP} = {EDGE}": (2.0, "--")}
+    """Where the measures sit when they say nothing of the network: the edge, and lr / eta_min."""
+    edges = shared_edge(cell, panels.CHANGE, scaled=True)[1]
+    edge, name = float(np.fmax.reduce(edges)), formula(cell[0])
+    smallest = max(float(np.fmax.reduce(times_lr(run, smallest_step)[1])) for run in cell)
+    at = {name: (edge, ":"), SMALLEST_STEP: (smallest, "-.")}
+    if math.isclose(edge, smallest, rel_tol=0.01):
+        at = {f"{SMALLEST_STEP} = {name}": (edge, "--")}
     for says, (level, linestyle) in at.items():
+        if math.isnan(level):
+            continue
         line: dict[str, Any] = {"linestyle": linestyle, "linewidth": 0.9}
         axes.axhline(level, color=style.GREY, zorder=1, **line)
         panels.explain(axes, says, **line)
 
 
+def smallest_step(run: Run) -> Series:
+    """1 / eta_min at every probed step."""
+    steps, etas = run["landscape/step_size"]
+    with np.errstate(divide="ignore"):
+        return steps, 1 / etas.min(axis=1)
+
+
 def symmetric_log_axis(axes: Axes) -> None:
-    """A y axis that is logarithmic in both directions, and linear around zero."""
+    """A y axis that is logarithmic in both directions, and linear around zero.
+
+    With a number at 3 of every decade where there are few.
+    """
+
+    def number(value: float, _: int) -> str:
+        return style.number(value).replace("-", "−")
+
+    def between(value: float, place: int) -> str:
+        ends = axes.yaxis.get_transform().transform(np.array(axes.get_ylim()))
+        return number(value, place) if np.ptp(ends) < FEW * LINEAR else ""
+
     axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.7)
     decades = [10.0**power for power in range(-1, 12)]
     axes.yaxis.set_major_locator(FixedLocator([*(-d for d in decades), 0, *decades]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: style.number(y).replace("-", "−")))
+    axes.yaxis.set_minor_locator(
+        FixedLocator([*(-3 * d for d in decades), *(3 * d for d in decades)])
+    )
+    axes.yaxis.set_major_formatter(FuncFormatter(number))
+    axes.yaxis.set_minor_formatter(FuncFormatter(between))

@@ -16,7 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import grids, panels, style
-from bnstudy.figures.sharpness import SHARPNESS, arms, edge, look, top
+from bnstudy.figures.sharpness import (
+    SHARPNESS,
+    arms,
+    edge,
+    edge_note,
+    look,
+    times_lr,
+    top,
+    unconverged,
+)
 from bnstudy.results import Run, Series, align, average
 
 EXPERIMENTS = ("curvature",)
@@ -34,12 +43,12 @@ def draw(runs: Sequence[Run]) -> Figure:
         grid = figure.subplots(
             1 + len(OF_LAYERS), len(lrs), sharex=True, sharey="row", squeeze=False
         )
+        key = SHARPNESS.format("batch")
         for axes, lr in zip(grid[0], lrs, strict=True):
-            key = SHARPNESS.format("batch")
             for cell in panels.cells(axes, chosen, [lr], key):
                 read = partial(scaled_sharpness, key=key)
                 panels.curve(axes, cell, read, log=True, label=legend[cell[0].norm])
-            edge(axes, 2)
+            edge(axes, panels.at_lr(chosen, lr), key, scaled=True)
             axes.set_title(f"lr {style.number(lr)}")
         for row, (label, of) in zip(grid[1:], OF_LAYERS.items(), strict=True):
             for axes, lr in zip(row, lrs, strict=True):
@@ -52,6 +61,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         panels.legend(figure, list(grid[0]))
         notes = (
             f"(b)–(d): {layer_names(chosen)}; darker: later; lines: geometric mean over seeds.",
+            edge_note(chosen, list(grid[0])),
+            unconverged(chosen, key),
             panels.seeds_note(chosen).replace("Lines", "(a): lines"),
         )
         panels.finish(figure, runs, chosen, *notes)
@@ -80,8 +91,7 @@ def layer_names(runs: Sequence[Run]) -> str:
 
 def scaled_sharpness(run: Run, key: str) -> Series:
     """lr times the largest eigenvalue."""
-    steps, values = top(run, key)
-    return steps, run.lr * values
+    return times_lr(run, partial(top, key=key))
 
 
 def relative_step(run: Run, layer: str) -> Series:

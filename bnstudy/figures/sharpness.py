@@ -6,19 +6,28 @@ SGD it stays below, and batch sharpness is at 2/lr, the curvature of a batch alo
 So at one learning rate two networks differ by how close each is to its own edge. Ours, without and
 with BatchNorm at every learning rate: both quantities, and in the last column both times lr, the
 same at every scale of the weights and the loss. With statistics of the batch, the function that is
-trained; with running statistics it is another one.
+trained; with running statistics it is another one. Lines are at the edge of each run's optimizer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator
 
 from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, Series, align, average
+from bnstudy.results import (
+    Run,
+    Series,
+    align,
+    average,
+    converged,
+    edge_of_stability,
+    learning_rates,
+)
 
 EXPERIMENTS = ("curvature", "curvature_deep_linear")
 NETWORKS = {"curvature": "VGG", "curvature_deep_linear": "deep linear"}
@@ -44,6 +53,8 @@ def draw(runs: Sequence[Run]) -> Figure:
             "H: mean over training batches, each with its own statistics where the legend says "
             "nothing else. Batch sharpness: gᵀHg / ‖g‖² of each batch, mean; gaps where that is "
             "negative. Last column: darker: larger lr.",
+            edge_note(chosen, drawn),
+            unconverged(chosen, *(SHARPNESS.format(name) for name in ("batch", "running"))),
             *(f"No runs of {name}." for name in EXPERIMENTS if name not in blocks),
             panels.seeds_note(chosen),
         )
@@ -102,7 +113,7 @@ READ = {SHARPNESS: top, BATCH_SHARPNESS: mean_over_batches}
 
 
 def one_lr(axes: Axes, runs: Sequence[Run], lr: float, key: str, legend: dict[str, str]) -> None:
-    """Both arms at one lr, with either statistics where they differ, and 2/lr."""
+    """Both arms at one lr, with either statistics where they differ, and the edge of stability."""
     batch, running = key.format("batch"), key.format("running")
     for cell in panels.cells(axes, runs, [lr], batch):
         label = legend[cell[0].norm]
@@ -112,22 +123,22 @@ def one_lr(axes: Axes, runs: Sequence[Run], lr: float, key: str, legend: dict[st
             read, name = partial(READ[key], key=running), style.ARMS[known[0].norm].name
             label = label.replace(name, f"{name}, running statistics", 1)
             panels.curve(axes, known, read, log=True, linestyle=RUNNING, label=label)
-    edge(axes, 2 / lr)
+    edge(axes, panels.at_lr(runs, lr), batch)
 
 
 def all_lrs(axes: Axes, runs: Sequence[Run], key: str) -> None:
-    """lr times the measure at every lr, the mean over seeds, darker for larger ones; and 2."""
+    """lr times the measure at every lr, the mean over seeds, darker for larger ones; its edge."""
     batch = key.format("batch")
     if grids.absent(axes, runs, batch):
         return
     panels.log_axis(axes)
     for norm in panels.PAIR:
         cells = grids.by_option([r for r in runs if r.norm == norm and batch in r], "optimizer.lr")
-        for number, (lr, cell) in enumerate(cells.items()):
-            steps, values = align([READ[key](run, batch) for run in cell])
-            mean = panels.drawable(lr * average(values, log=True), log=True)
+        for number, cell in enumerate(cells.values()):
+            steps, values = align([times_lr(run, partial(READ[key], key=batch)) for run in cell])
+            mean = panels.drawable(average(values, log=True), log=True)
             axes.plot(steps, mean, **look(norm, number, len(cells)))
-    edge(axes, 2)
+    edge(axes, runs, batch, scaled=True)
 
 
 def look(norm: str, number: int, of: int) -> dict[str, Any]:
@@ -137,9 +148,79 @@ def look(norm: str, number: int, of: int) -> dict[str, Any]:
     return {"color": arm.tint(share), "linewidth": 1.1, "marker": arm.marker, "markersize": 2}
 
 
-def edge(axes: Axes, level: float) -> None:
-    """The edge of stability as a line, if the panel shows anything."""
-    if axes.axison:
-        line: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
-        axes.axhline(level, color=style.GREY, zorder=1, **line)
-        panels.explain(axes, EDGE, **line)
+# The edge of stability
+
+
+def edge(axes: Axes, runs: Sequence[Run], key: str, scaled: bool = False) -> None:
+    """The edge of stability, times lr if `scaled`, if the panel shows anything and it is known.
+
+    A line, or where the lr changes a curve at the steps of `key`.
+    """
+    if not axes.axison:
+        return
+    steps, levels = shared_edge([run for run in runs if key in run], key, scaled)
+    known, name = levels[np.isfinite(levels)], formula(runs[0])
+    line: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
+    if not len(known):
+        return
+    if np.ptp(known) <= 1e-6 * known[0]:
+        axes.axhline(known[0], color=style.GREY, zorder=1, **line)
+    else:
+        axes.plot(steps, panels.drawable(levels, log=True), color=style.GREY, zorder=1, **line)
+    panels.explain(axes, f"{name} (times lr: {name.replace('/lr', '')})", **line)
+
+
+def shared_edge(runs: Sequence[Run], key: str, scaled: bool) -> Series:
+    """The edge of stability at the steps of `key`; NaN where it is not known or not one for all."""
+    of = partial(own_edge, key=key)
+    steps, levels = align([times_lr(run, of) if scaled else of(run) for run in runs])
+    low, high = np.fmin.reduce(levels, axis=0), np.fmax.reduce(levels, axis=0)
+    return steps, np.where(np.isclose(low, high, rtol=1e-6, atol=0), low, np.nan)
+
+
+def own_edge(run: Run, key: str) -> Series:
+    """The edge of stability of a run at the steps of `key`."""
+    steps, _ = run[key]
+    return steps, edge_of_stability(run, steps, key == BATCH_SHARPNESS.format("batch"))
+
+
+def times_lr(run: Run, of: Callable[[Run], Series]) -> Series:
+    """A series times the learning rate."""
+    steps, values = of(run)
+    with np.errstate(invalid="ignore"):  # an infinite edge where a schedule starts at 0
+        return steps, learning_rates(run, steps) * values
+
+
+def formula(run: Run) -> str:
+    """The edge of stability as legends call it; β is the momentum."""
+    if not run.option("optimizer.momentum"):
+        return EDGE
+    return "2(1+β)/(1+2β)/lr" if run.option("optimizer.nesterov") else "2(1+β)/lr"
+
+
+# Notes
+
+
+def edge_note(runs: Sequence[Run], axes: Sequence[Axes]) -> str:
+    """What β is, and that panels lack the edge, for the lines below a figure; "" for plain SGD."""
+    momenta = sorted({run.option("optimizer.momentum") or 0.0 for run in runs} - {0.0})
+    says = f"Momentum: β = {', '.join(map(style.number, momenta))}. " if momenta else ""
+    names = [panel.get_legend_handles_labels()[1] for panel in axes if panel.axison]
+    if not all(any("/lr" in name for name in panel) for panel in names):
+        says += (
+            "No edge of stability where it is not known (optimizers other than SGD, batch "
+            "sharpness with momentum) or not one for all runs."
+        )
+    return says
+
+
+def unconverged(runs: Sequence[Run], *keys: str, count: int = 1) -> str:
+    """How many of the `count` largest eigenvalues did not converge, in words; "" for none."""
+    found: list[bool] = []
+    for run in runs:
+        for key in keys:
+            if key in run:
+                measured = np.isfinite(run[key][1][:, :count])
+                found += converged(run, key)[:, :count][measured].tolist()
+    missed = found.count(False)
+    return f"{missed} of {len(found)} eigenvalues did not converge." if missed else ""

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import grids, panels, style
+from bnstudy.figures.sharpness import unconverged
 from bnstudy.results import OUTLIERS, Run, Values, gradient_share, outlier_ratio
 
 EXPERIMENTS = ("spectra",)
@@ -28,6 +29,7 @@ ARMS = {
 }
 WIDTH = 0.01  # of the Gaussians that smooth a density, as a share of the spectrum's width
 POINTS = 600
+NARROWEST = 0.1  # of a common x axis that a spectrum may take, or it has axes of its own
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -40,6 +42,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         grid = figure.add_gridspec(len(rows) + 1, 6)
         steps = steps_of(shown)
         span = 6 // len(steps)
+        columns: list[list[Axes]] = [[] for _ in steps]
         for i, (norm, statistics) in enumerate(rows):
             starts = range(0, 6, span)
             row = [figure.add_subplot(grid[i, start : start + span]) for start in starts]
@@ -47,6 +50,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             for j, axes in enumerate(row):
                 if not grids.absent(axes, cell, NODES.format(statistics), norm, LR):
                     density(axes, panels.lowest_seeds(cell)[0], statistics, steps[j])
+                    columns[j].append(axes)
             panels.outermost(row).set_ylabel(density_label(norm, statistics))
         share, outliers = (figure.add_subplot(grid[-1, 3 * i : 3 * i + 3]) for i in range(2))
         over_training(share, chosen, SHARE, gradient_share)
@@ -56,10 +60,15 @@ def draw(runs: Sequence[Run]) -> Figure:
         over_training(outliers, chosen, EIGENVALUES, outlier_ratio)
         outliers.set(title="outliers", ylabel=f"λ₁ / λ$_{{{OUTLIERS + 1}}}$")
         panels.legend(figure, [share, outliers])
+        same = [share_axes(column) for column in columns]
+        but = "" if all(same) else " unless their ranges differ tenfold"
         notes = (
             f"lr {LR}; Hessian of the training batch. Densities: run with the lowest seed, "
-            f"{draws(shown)}; smoothed by Gaussians, σ = {100 * WIDTH:.0f} % of the panel's range.",
-            f"Share: in the span of the top {OUTLIERS} eigenvectors. Both below: batch statistics.",
+            f"{draws(shown)}; smoothed by Gaussians, σ = {100 * WIDTH:.0f} % of each one's range; "
+            f"in a column on the same axes{but}.",
+            f"Share: in the span of the top {OUTLIERS} eigenvectors. Both below: batch statistics; "
+            f"λ₁ / λ$_{{{OUTLIERS + 1}}}$ is not finite where λ$_{{{OUTLIERS + 1}}}$ ≤ 0.",
+            unconverged(shown, EIGENVALUES.format("batch"), count=OUTLIERS + 1),
             panels.seeds_note(shown),
         )
         panels.finish(figure, runs, chosen, *notes, shown=shown)
@@ -106,11 +115,26 @@ def density(axes: Axes, run: Run, statistics: str, step: int) -> None:
     xs, values, floor = smoothed(nodes[row], weights[row])
     arm = style.ARMS[run.norm]
     if len(xs):
-        axes.fill_between(xs, floor, np.maximum(values, floor), color=arm.light, linewidth=0)
-        axes.plot(xs, np.maximum(values, floor), color=arm.colour, linewidth=1.0)
+        # Far below the floor, because the axis may be shared with a density that goes deeper.
+        values = np.maximum(values, 1e-9 * floor)
+        axes.fill_between(xs, 1e-9 * floor, values, color=arm.light, linewidth=0)
+        axes.plot(xs, values, color=arm.colour, linewidth=1.0)
         panels.log_axis(axes)
         axes.set_ylim(floor, 3 * values.max())
     axes.set(title=f"step {steps[row]}", xlabel="eigenvalue")
+
+
+def share_axes(column: Sequence[Axes]) -> bool:
+    """Give the densities of one step the same axes unless the narrowest would hardly be seen."""
+    drawn = [axes for axes in column if axes.lines]
+    limits = np.array([[axes.get_xlim(), axes.get_ylim()] for axes in drawn])
+    widths = [np.ptp(axes.get_xlim()) for axes in drawn]
+    if drawn and min(widths) < NARROWEST * max(widths):
+        return False
+    for axes in drawn:
+        (left, bottom), (right, top) = limits[:, :, 0].min(axis=0), limits[:, :, 1].max(axis=0)
+        axes.set(xlim=(left, right), ylim=(bottom, top))
+    return True
 
 
 def smoothed(nodes: Values, weights: Values) -> tuple[Values, Values, float]:
