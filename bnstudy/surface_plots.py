@@ -24,6 +24,17 @@ LEVELS = 20
 WIDE = 30.0  # from this ratio of the largest to the smallest loss on, the scale is logarithmic
 LOSS, CURVE, MARK = "#0068A5", "#D55E00", "#111111"
 NOT_FINITE = "not finite"
+# On a phone the contours go below the surface.
+NARROW = """
+const plot = document.getElementById("surface");
+if (window.innerWidth < 700) {
+  plot.style.height = "1000px";
+  Plotly.relayout(plot, {
+    "scene.domain": {x: [0, 1], y: [0.5, 1]}, "xaxis.domain": [0, 1], "yaxis.domain": [0, 0.4],
+    height: 1000,
+  });
+}
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +202,7 @@ def _draw_relief(figure: Figure, surface: Surface, loss: Values, norm: Normalize
         a,
         b,
         height,
-        facecolors=_colours(norm, loss),
+        facecolors=_colours(norm, loss, height),
         rcount=len(surface.axes[1]),
         ccount=len(surface.axes[0]),
         linewidth=0.15,
@@ -210,10 +221,15 @@ def _draw_relief(figure: Figure, surface: Surface, loss: Values, norm: Normalize
     axes.set_box_aspect((1, 1, 0.75), zoom=1.05)
 
 
-def _colours(norm: Normalize, loss: Values) -> Values:
+def _colours(norm: Normalize, loss: Values, height: Values) -> Values:
+    """Of every quad [B - 1, A - 1, 4], by the mean height of its corners: matplotlib takes one."""
     from matplotlib import colormaps
 
-    return colormaps[COLOURS](norm(np.nan_to_num(loss)))
+    rows = height[:-1] + height[1:]
+    means = (rows[:, :-1] + rows[:, 1:]) / 4
+    means = 10**means if isinstance(norm, LogNorm) else means
+    # A quad beside a gap is not drawn: any colour will do.
+    return colormaps[COLOURS](norm(np.nan_to_num(means, nan=norm.vmin or 0.0)))
 
 
 def _finite(values: Values) -> Values:
@@ -240,10 +256,12 @@ def _norm(values: Values) -> Normalize:
 
 
 def _levels(values: Values, norm: Normalize) -> Values | None:
-    """Contour levels from the smallest to the largest value; None where all are equal."""
+    """Contour levels from the smallest to the largest value, or about the only one there is."""
     known = values[np.isfinite(values)]
-    if not len(known) or not known.min() < known.max():
+    if not len(known):
         return None
+    if known.min() == known.max():
+        return known[0] + max(abs(known[0]), 1e-9) * np.linspace(-1e-3, 1e-3, LEVELS + 1)
     spaced = np.geomspace if isinstance(norm, LogNorm) else np.linspace
     return spaced(known.min(), known.max(), LEVELS + 1)
 
@@ -273,6 +291,7 @@ def page(surface: Surface) -> str:
         config=config,
         div_id="surface",
         default_height="78vh",
+        post_script=NARROW if surface.is_plane else None,
     )
     title, caption = (html.escape(surface.header[key]) for key in ("title", "caption"))
     return (
@@ -315,6 +334,11 @@ def _plane_page(surface: Surface) -> go.Figure:
         figure.add_trace(
             go.Scatter(x=x, y=y, **crosses, marker={"symbol": "x", "color": CURVE}), 1, 2
         )
+        if len(missing) < loss.size:
+            floor = np.full(len(missing), np.nanmin(height))
+            cross = {"symbol": "x", "color": CURVE, "size": 2}
+            marked = go.Scatter3d(x=x, y=y, z=floor, **crosses, marker=cross, showlegend=False)
+            figure.add_trace(marked, 1, 1)
     path = surface.header.get("path")
     if path:
         x, y = np.array(path["coordinates"], dtype=np.float64).T

@@ -79,6 +79,8 @@ def orthogonal(direction: Params, to: Params) -> Params:
     left: the directions are parallel.
     """
     length, left = norm(direction), direction
+    if not (length.isfinite() and dot(to, to).isfinite()):
+        raise ValueError("the directions are too long for the precision of the weights: diverged?")
     for _ in range(2):  # twice is enough: rounding leaves some of it the first time
         left = add_scaled(left, to, -float(dot(left, to) / dot(to, to)))
     smallest = 100 * torch.finfo(length.dtype).eps * length
@@ -188,7 +190,9 @@ def _value_and_accuracy(loss: Loss, params: Params) -> dict[str, Tensor]:
     def criterion(outputs: Any, targets: Any) -> Tensor:
         tensors = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
         if tensors and targets.dim() == 1 and not targets.is_floating_point():
-            accuracies["accuracy"] = (outputs.argmax(1) == targets).double().mean()
+            right = (outputs.argmax(1) == targets).double()
+            known = outputs.isfinite().all(1)  # or else it would be said to be of class 0
+            accuracies["accuracy"] = right.where(known, torch.nan).mean()
         return loss.criterion(outputs, targets)
 
     return {"loss": replace(loss, criterion=criterion)(params), **accuracies}

@@ -1,7 +1,6 @@
 """Draw the loss surface around the weights of a run."""
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from train import CANNOT_START, build, describe_device, sentence, versions
+from train import CANNOT_START, build, check_positive_int, describe_device, sentence, versions
+from yaml import YAMLError
 
 from bnstudy.figures import style
 from bnstudy.results import NOT_SCIENCE_OF_DATA, Run, load_run
@@ -29,6 +29,7 @@ Mark = tuple[Sequence[float], str]  # coordinates, and what lies there
 
 SURFACES = Path("results/surfaces")
 MOST_POINTS = 1001  # on an axis
+WIDEST = 1e6  # in units of the directions
 SECONDS_PER_LINE = 10.0
 DIRECTIONS = 4  # tells the seeds of random directions from those of the data and the noise
 MARGIN = 1.25  # around a trajectory
@@ -43,8 +44,9 @@ directions:
             Needs a run with keep_every=STEPS
   line      from the weights of RUN (a = 0) to those of RUN2 (a = 1), or between two steps of RUN
 
---span S: a and b from -S to S; line: a from 0.5 - S to 0.5 + S, b from -S to S, both in units of
-the line's length; pca: S = 1 is as far as the trajectory goes and a quarter more.
+--span S: a and b from -S to S; line: a from 0.5 - S to 0.5 + S, and 0 and 1 besides, b from -S to
+S, both in units of the line's length; pca: S = 1 is as far as the trajectory goes and a quarter
+more.
 
 --statistics batch: norms use the statistics of each batch, the function that SGD descends; running:
 those kept with the weights, on a line interpolated as the weights are (and beyond its ends those of
@@ -60,7 +62,7 @@ examples:
 
 costs: a forward pass for each point and batch. 25 x 25 points with 4 batches are 2500: as long as
 about 800 steps of training; 25 points on a line as long as about 30. pca holds all kept weights in
-memory at once, in float64 one layer at a time.
+memory at once, in float64 one layer at a time; the inputs of all batches are too.
 
 Results: results/surfaces/<scale>/<experiment>/<run>/, a .jsonl with every measurement, a .png and a
 page, .html, to turn the surface on. An interrupted one goes on when the command is given again.
@@ -153,8 +155,8 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError(f"--directions {kind} takes {wanted}, found {len(options.runs)}.")
     if not 3 <= options.points <= MOST_POINTS:
         raise ValueError(f"--points {options.points} is out of range; it must lie in 3..1001.")
-    if not 0 < options.span < math.inf:
-        raise ValueError(f"--span {options.span:g} is out of range; it must be more than 0.")
+    if not 0 < options.span <= WIDEST:
+        raise ValueError(f"--span {options.span:g} is out of range; it must lie in 0..{WIDEST:g}.")
     if options.batches < 1:
         raise ValueError(f"--batches {options.batches} must be a whole number, 1 or more.")
     if not 0 <= options.seed < 2**63:
@@ -268,11 +270,15 @@ def left_by(run: Run) -> dict[int, Path]:
 
     there = checkpoint.kept(run.directory)
     last = run.directory / "checkpoint.pt"
-    state = checkpoint.read(last, torch.device("cpu")) if last.exists() else None
-    if state:
-        there = {state["step"]: last} | there
+    for path in (last, checkpoint.previous(last)):
+        state = checkpoint.read(path, torch.device("cpu")) if path.exists() else None
+        if state and state["fingerprint"] == run.header["fingerprint"]:
+            there = {state["step"]: path} | there
     if not there:
-        raise ValueError(f"{run.directory.name} left no weights: it has no checkpoint.pt to read.")
+        raise ValueError(
+            f"{run.directory.name} left no weights: its checkpoint.pt is missing, torn, or of "
+            "another config than its run.jsonl."
+        )
     return there
 
 
@@ -293,7 +299,12 @@ def rebuild(
         key = word.partition("=")[0]
         if key not in allowed:
             raise ValueError(f"{key} cannot be changed here; what can be: {', '.join(allowed)}.")
-    given = OmegaConf.from_dotlist(options.overrides)
+    try:
+        given = OmegaConf.from_dotlist(options.overrides)
+    except YAMLError as error:
+        raise ValueError(f"{' '.join(options.overrides)} is not KEY=VALUE.") from error
+    if "threads" in given:
+        check_positive_int("threads", given.threads)
     cfg = OmegaConf.merge(OmegaConf.create(run.config), given)
     cfg.device, cfg.probes = options.device, {}
     header: dict[str, Any] = {}
@@ -317,9 +328,10 @@ def read_weights(run: Run, step: int, path: Path, model: "torch.nn.Module") -> W
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn file raises whatever its first wrong byte leads to
         raise ValueError(f"{path} is torn or holds no weights.") from error
-    state = state["model"] if path.name == "checkpoint.pt" else state
+    state = state["model"] if path.parent == run.directory else state
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if {name: tensor.shape for name, tensor in state.items()} != shapes:
+    fits = isinstance(state, dict) and {n: getattr(t, "shape", None) for n, t in state.items()}
+    if fits != shapes:
         raise ValueError(f"{path} holds the weights of another network than its run.jsonl says.")
     params = {name: state.pop(name) for name in trainable(model)}
     if not all(bool(tensor.isfinite().all()) for tensor in params.values()):
@@ -334,6 +346,11 @@ def losses_of(
     from bnstudy.train import loss_of_step
 
     size, seed = origin.run.batch_size, origin.run.seed
+    most = max(1, len(data.train.targets) // size)
+    if options.batches > most:
+        raise ValueError(
+            f"--batches {options.batches} is more than all the training data: {most} batches."
+        )
     steps = range(origin.step, origin.step + options.batches)
     losses = [loss_of_step(model, data, step, size, seed) for step in steps]
     return [replace(loss, statistics=options.statistics) for loss in losses]
@@ -418,7 +435,8 @@ def line_frame(start: Weights, end: Weights, options: argparse.Namespace) -> Fra
         )
     marks: list[Mark] = [((float(place),), name) for place, name in enumerate(names)]
     label = f"a: from {names[0]} (0) to {names[1]} (1)"
-    axes = [axis(options.points, options.span, middle=0.5)]
+    # The two ends as well: the marks say that the surface goes through them.
+    axes = [sorted({0.0, 1.0, *axis(options.points, options.span, middle=0.5)})]
     return Frame([subtract(end.params, start.params)], axes, [label], marks, notes)
 
 

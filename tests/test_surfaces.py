@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from matplotlib.colors import Normalize
 from torch import nn
 
-from bnstudy import surfaces
+from bnstudy import surface_plots, surfaces
 from bnstudy.data import Batch
 from bnstudy.params import Params, add_scaled, cosine, dot, norm
 from bnstudy.surface_plots import draw, load_surface, page
@@ -363,6 +364,35 @@ def contours(surface):
     return draw(surface).axes[0]
 
 
+def test_a_surface_of_one_value_is_no_gap(tmp_path):
+    flat = made_up(tmp_path, lambda at: 2.0)
+    assert len(contours(flat).collections) > 0 and "not finite" not in page(flat)
+
+
+def test_a_quad_of_the_relief_has_the_colour_of_its_mean(tmp_path):
+    """A bowl has the same colours from every side."""
+    bowl = made_up(tmp_path, lambda at: at[0] ** 2 + at[1] ** 2)
+    height = bowl["loss"]
+    colours = surface_plots._colours(Normalize(height.min(), height.max()), height, height)
+    assert colours.shape[:2] == (height.shape[0] - 1, height.shape[1] - 1)
+    np.testing.assert_allclose(colours, colours[::-1, ::-1])
+
+
+def test_outputs_that_are_not_finite_are_of_no_class():
+    net = bn_net()
+    (loss,) = losses_of(net, 1)
+    params = {name: p.detach().clone() for name, p in net.named_parameters()}
+    params["5.bias"][0] = math.nan
+    measured = surfaces.measure([loss], params)
+    assert math.isnan(measured["accuracy"][0]) and math.isnan(measured["loss"][0])
+
+
+def test_directions_too_long_for_their_precision_are_said_to_be():
+    long = {"w": torch.full((3,), 1e25)}
+    with pytest.raises(ValueError, match="too long for the precision"):
+        surfaces.orthogonal(long, {"w": torch.tensor([1e25, -1e25, 0.0])})
+
+
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_everything_draws(tmp_path, dimensions):
     marks = [([0.0] * dimensions, "step 3")]
@@ -417,7 +447,7 @@ def test_the_command_draws_a_run_goes_on_and_refuses(zygote, tmp_path, monkeypat
     words = ["--directions", "line", "--step", "0,2", "--statistics", "running"]
     assert command([str(folder), *small, *words, "--dimensions", "1", "--span", "90"]) == 0
     line = load_surface(capsys.readouterr().out.split()[-3])
-    assert line.axes[0].tolist() == [-89.5, 0.5, 90.5]
+    assert line.axes[0].tolist() == [-89.5, 0.0, 0.5, 1.0, 90.5]  # both ends are on it
     assert np.isfinite(line["loss"]).all()  # no variance was extrapolated below zero
     for given, sentence in {
         (tmp_path,): "There is no run in",
@@ -428,8 +458,20 @@ def test_the_command_draws_a_run_goes_on_and_refuses(zygote, tmp_path, monkeypat
         (folder, "model.depth=3"): "model.depth cannot be changed here",
         (folder, "--directions", "pca", "--step", "1"): "keep_every=100 force=true",
         (folder, "--directions", "line"): "needs the two steps",
+        (folder, "--batches", "100000"): "is more than all the training data: ",
+        (folder, "threads=abc"): "threads=abc must be a whole number",
+        (folder, "data.root=["): "data.root=[ is not KEY=VALUE",
     }.items():
         with pytest.raises(SystemExit, match="1"):
             command([*map(str, given)])
         out, error = capsys.readouterr()
         assert sentence in error and error.count("\n") == 1 and not out
+    record = folder / "run.jsonl"
+    record.write_text(record.read_text().replace('"fingerprint": "', '"fingerprint": "x', 1))
+    with pytest.raises(SystemExit, match="1"):
+        command([str(folder), "--step", "9"])
+    for path in folder.glob("weights/*.pt"):
+        path.unlink()
+    with pytest.raises(SystemExit, match="1"):
+        command([str(folder)])
+    assert "missing, torn, or of another config" in capsys.readouterr().err
