@@ -103,8 +103,8 @@ for name, a, b in zip(("x", "gamma", "beta"), by_hand, by_torch, strict=True):
 # $$\Big\| \frac{\partial L}{\partial x} \Big\|^2 = \frac{\gamma^2}{\sigma^2} \Big( \|g\|^2 -
 # \frac{1}{m} \langle 1, g \rangle^2 - \frac{1}{m} \langle g, \hat{x} \rangle^2 \Big),$$
 #
-# theorem 4.1 of Santurkar et al. (2018). The paper has "$\le$", and the first version of the
-# theorem $1 / \sqrt{m}$ in the last term; with $1 / m$ it is an equality.
+# theorem 4.1 of Santurkar et al. (2018). The paper has "$\le$", and in arXiv version 3
+# $1 / \sqrt{m}$ in the last term; with $1 / m$ it is an equality.
 #
 # Taking $\mu$ and $\sigma$ for constants leaves both terms out. That is another gradient, and not
 # the one of the loss: Ioffe & Szegedy (section 2) describe a bias that grows without bound while
@@ -202,8 +202,8 @@ for axes in (left, right):
 #
 # With $\gamma = \sqrt{\sigma^2 + \epsilon}$ and $\beta = \mu$ the norm gives back its input;
 # [Why gamma and beta?](scale_and_shift.ipynb) shows it. So there is a setting of the network with
-# norms that has the same activations as any network without (Santurkar et al. 2018, observation
-# 4.3). It has the same activations, but not the same gradient: the projections stay.
+# norms that has, on one batch, the same activations as any network without (Santurkar et al. 2018,
+# observation 4.3). It has the same activations, but not the same gradient: the projections stay.
 
 # %%
 values = x.detach().requires_grad_()
@@ -257,7 +257,8 @@ print(f"{'the unit is':24}{'ReLU: mean derivative':>24}{'sigmoid: mean derivativ
 fig, grid = plt.subplots(2, 5, figsize=(11, 4), layout="constrained", sharex=True)
 for column, (name, z) in zip(grid.T, columns.items(), strict=True):
     means = [passed(function, z).mean().item() for function in functions.values()]
-    print(f"{name.replace('$', ''):24}{means[0]:24.3f}{means[1]:28.3f}")
+    plain = name.replace("$", "").replace("\\", "")
+    print(f"{plain:24}{means[0]:24.3f}{means[1]:28.3f}")
     for axes, (kind, function), mean in zip(column, functions.items(), means, strict=True):
         axes.plot(grid_of_z, passed(function, grid_of_z), "k", lw=1)
         height = 1 if kind == "ReLU" else 0.25

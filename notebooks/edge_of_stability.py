@@ -131,7 +131,7 @@ for norm in NORMS:
 #   where it does not.** With BatchNorm at lr 0.03 it is $2 / \eta$ to within 3 %. Without, it is
 #   0.005 to 0.12 of that, though the sharpness is as large: the gradient points elsewhere.
 # - **BatchNorm is not the smoother one here.** The median of its effective beta is the larger one
-#   in all six pairs of runs, by a factor of 9 or more, and so is its sharpness at lr 0.003, by 6 to
+#   in all six pairs of runs, by a factor of 8 or more, and so is its sharpness at lr 0.003, by 6 to
 #   9: it climbs to a stability edge that the other network does not reach. At lr 0.03 the two are
 #   equally sharp.
 # - **Nor does it train faster here**: in all six pairs its last loss is the higher one. In the

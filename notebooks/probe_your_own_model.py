@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn
 
+from bnstudy import surfaces
 from bnstudy.data import digits
 from bnstudy.figures.style import ARMS
 from bnstudy.observe import Observer, observe
@@ -24,6 +25,7 @@ from bnstudy.params import dot
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.sharpness import Sharpness
+from bnstudy.probes.theory import Theory
 from bnstudy.results import load_runs
 from bnstudy.update import Probe, Update
 
@@ -133,7 +135,8 @@ for norm in ("none", "batch"):
 # ## Along training
 #
 # `Observer` calls probes in a loop of one's own, around the optimizer's step. Without a folder it
-# keeps no record; with one it writes a `run.jsonl` that every figure of bnstudy reads.
+# keeps no record; with one it writes a `run.jsonl`, which `bnstudy.results` reads. In a folder that
+# has the name of one of the study's experiments, `vgg` say, its figures draw it too.
 
 # %%
 PROBES = {
@@ -193,6 +196,45 @@ for run in runs:
 # %% [markdown]
 # One seed of one small network: enough to see how it is done, and nothing to conclude from.
 #
+# ## The theorems and the loss surface
+#
+# At the end of training. What BatchNorm makes of the squared length of a gradient (theorem 4.1 of
+# Santurkar et al. 2018, an equality), layer by layer: it is scaled by $\gamma^2 / \sigma^2$, and
+# two projections are subtracted.
+
+# %%
+ends = {
+    norm: observe(model, criterion, batch.inputs, batch.targets, lr=LR)
+    for norm, model in trained.items()
+}
+terms = Theory()(ends["batch"])
+for name in [name for name, layer in ends["batch"].layers.items() if layer.norm]:
+    whole = terms[f"scaled_gradient/{name}"]
+    scale = whole / terms[f"output_gradient/{name}"]
+    mean, along = (terms[f"{kind}_term/{name}"] / whole for kind in ("mean", "projection"))
+    print(f"layer {name}: times {scale:.3g}, and of that less {mean:.1%} and {along:.1%}", end="")
+    print(f" (the two sides differ by {terms[f'error/{name}']:.0e})")
+
+# %% [markdown]
+# The loss around both ends, in two random directions that have the filters' lengths (Li et al.
+# 2018), the second made orthogonal to the first:
+
+# %%
+ticks = surfaces.axis(points=15, span=1.0)
+fig, panels = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained", sharey=True)
+for panel, (norm, update) in zip(panels, ends.items(), strict=True):
+    first, second = (surfaces.random_direction(update.params, seed=seed) for seed in (0, 1))
+    plane = [first, surfaces.orthogonal(second, first)]
+    loss = [
+        surfaces.measure([update.loss], surfaces.moved(update.params, plane, at))["loss"][0]
+        for at in surfaces.grid([ticks, ticks])
+    ]
+    drawn = panel.contourf(ticks, ticks, torch.tensor(loss).view(15, 15).log10(), 20)
+    panel.set(title=ARMS[norm].name, xlabel="a")
+    fig.colorbar(drawn, ax=panel, label="$\\log_{10}$ loss")
+_ = panels[0].set_ylabel("b")
+
+# %% [markdown]
 # ## Nothing was changed
 #
 # The same training without a probe ends at the same parameters and running statistics, bit by bit.

@@ -105,7 +105,7 @@ draw("figure3b")
 # The paper: along the gradient the loss varies less with BatchNorm, the gradient changes less,
 # and effective beta is smaller and steadier. Here: after step 80, when the standard network
 # starts to learn, its loss along the gradient spans a factor of 4 to 33, BatchNorm's 1.4 to 1.7,
-# and its gradient changes by 23 to 110, BatchNorm's by 0.1 at most; but BatchNorm has learned the
+# and its gradient changes by 23 to 110, BatchNorm's by 0.11 at most; but BatchNorm has learned the
 # digits by then, and its gradients are small for that reason. At step 0 BatchNorm is the rougher
 # one by far (gradient change 20 and 23 against 0.2), as in the paper's own curves, of which its
 # text does not speak. The larger run: `results/reference/vgg`.
@@ -166,7 +166,7 @@ draw("figure6")
 # The paper: any normalization smooths. Here: in VGG effective beta of all norms starts above the
 # standard network's and falls below it once that starts to learn, $l_\infty$ slowest. In the
 # linear network $l_1$ and $l_2$ are near $2 / \eta$, as BatchNorm is, $l_1$ a little above in two
-# of four seeds; $l_\infty$ is far above it in three.
+# of four seeds; $l_\infty$ is above it in all four, far above in two.
 
 # %%
 draw("figure12")
