@@ -1,5 +1,6 @@
 """The examples of a loop of one's own run, and Lightning's callback changes nothing."""
 
+import re
 import sys
 from importlib import import_module, reload
 from pathlib import Path
@@ -34,6 +35,19 @@ def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     for record in tmp_path.rglob("run.jsonl"):
         run = load_run(record.parent)
         assert run.outcome == "finished" and len(run["train/loss"][0]) == 8
+
+
+def test_the_readme_s_own_network_runs_as_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, inputs = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6)), torch.randn(8, 5)
+    known: dict[str, Any] = {"model": model, "criterion": nn.functional.mse_loss, "inputs": inputs}
+    known |= {"targets": torch.randn(8, 6), "loss": torch.tensor(1.0)}
+    known["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
+    section = (ROOT / "README.md").read_text().split("## Your own network")[1].split("\n## ")[0]
+    for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(block, known)
+    assert len(known["curve"]) == 3
+    assert load_run(tmp_path / "runs/vgg/batch")["landscape/loss"][0].tolist() == [0]
 
 
 def fit(
