@@ -1,4 +1,8 @@
-"""Writes runs.csv, a line per run, and claims.md, the verdicts that they decide: runs.py DIR."""
+"""Writes runs.csv, a line per run, and claims.md, the verdicts that they decide.
+
+    runs.py DIR                           of the experiments of this folder
+    runs.py DIR ../depth depth_resnet ... of others, into another
+"""
 
 import csv
 import sys
@@ -13,9 +17,6 @@ EXPERIMENTS = (
     "lr_by_init_vgg",
     "lr_by_init_resnet",
     "depth_vgg",
-    "depth_resnet",
-    "depth_remedies",
-    "depth_zero_gamma",
     "placement",
     "norms",
     "covariate_shift",
@@ -43,9 +44,10 @@ def measure(run: Run) -> tuple[str, str, int]:
 
 def main() -> None:
     """The command."""
-    runs = {name: load_runs(name, sys.argv[1]) for name in EXPERIMENTS}
+    directory, *into = sys.argv[1:]
+    folder = Path(__file__).parent / (into[0] if into else "")
+    runs = {name: load_runs(name, directory) for name in into[1:] or EXPERIMENTS}
     runs = {name: [r for r in own if r.outcome != "interrupted"] for name, own in runs.items()}
-    folder = Path(__file__).parent
     with (folder / "runs.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         measured = ("outcome", "test_accuracy", "training_accuracy", "steps")
