@@ -1,7 +1,7 @@
 """Writes runs.csv, a line per run, and claims.md, the verdicts that they decide.
 
-    runs.py DIR                           of the experiments of this folder
-    runs.py DIR ../depth depth_resnet ... of others, into another
+runs.py DIR                           of the experiments of this folder
+runs.py DIR ../depth depth_resnet ... of others, into another
 """
 
 import csv
