@@ -435,8 +435,9 @@ def line_frame(start: Weights, end: Weights, options: argparse.Namespace) -> Fra
         )
     marks: list[Mark] = [((float(place),), name) for place, name in enumerate(names)]
     label = f"a: from {names[0]} (0) to {names[1]} (1)"
-    # The two ends as well: the marks say that the surface goes through them.
-    axes = [sorted({0.0, 1.0, *axis(options.points, options.span, middle=0.5)})]
+    # The two ends as well, exactly: the marks say that the surface goes through them.
+    between = axis(options.points, options.span, middle=0.5)
+    axes = [sorted([0.0, 1.0, *(a for a in between if min(abs(a), abs(a - 1)) > 1e-9)])]
     return Frame([subtract(end.params, start.params)], axes, [label], marks, notes)
 
 
