@@ -24,24 +24,10 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
-# The streams of derive_seed(seed, ..., stream) drawn here; whoever draws elsewhere takes others.
-ORDER, AUGMENT, DEEP_LINEAR = 0, 1, 3
+from bnstudy.seeds import Stream, derive_seed
+
 PAD = 4  # pixels; He et al. 2015, section 4.2
 CACHE_FORMAT = 1  # counts up when what is in a cache file changes
-
-
-def derive_seed(*parts: int) -> int:
-    """A 63-bit seed from integers in 0..2^64 - 1; different parts give independent streams.
-
-    Raises ValueError for an integer out of that range.
-    """
-    if not all(0 <= part < 2**64 for part in parts):
-        raise ValueError(f"A seed must lie in 0..2^64 - 1, found {parts}.")
-    # SeedSequence pads with zeros and splits long integers: without a fixed length for each part
-    # and their number in front, (1,) would equal (1, 0), and (2**32,) would equal (0, 1).
-    words = [word for part in parts for word in (part & 0xFFFFFFFF, part >> 32)]
-    sequence = np.random.SeedSequence([len(parts), *words])
-    return int(sequence.generate_state(1, np.uint64)[0]) >> 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +142,7 @@ class DataSet:
             inputs, targets = inputs[chosen], targets[chosen]
         inputs = self._normalised(inputs)
         if self.augment:
-            inputs = _augmented(inputs, derive_seed(seed, step, AUGMENT))
+            inputs = _augmented(inputs, derive_seed(seed, step, Stream.AUGMENT))
         return Batch(inputs, targets)
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
@@ -187,7 +173,7 @@ class DataSet:
 
 @lru_cache(maxsize=4)
 def _order(total: int, seed: int, epoch: int, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(derive_seed(seed, epoch, ORDER))
+    generator = torch.Generator().manual_seed(derive_seed(seed, epoch, Stream.ORDER))
     return torch.randperm(total, generator=generator).to(device)
 
 
@@ -216,7 +202,7 @@ def deep_linear(dim: int = 10, samples: int = 1000, seed: int = 0) -> DataSet:
     for key, value in {"dim": dim, "samples": samples}.items():
         if value < 1:
             raise ValueError(f"data.{key}={value} is too small; it must be 1 or more.")
-    generator = torch.Generator().manual_seed(derive_seed(seed, DEEP_LINEAR))
+    generator = torch.Generator().manual_seed(derive_seed(seed, Stream.DEEP_LINEAR))
     matrix = torch.randn(dim, dim, generator=generator, dtype=torch.float64)
     inputs = torch.randn(samples, dim, generator=generator, dtype=torch.float64)
     return DataSet("deep_linear", Batch(inputs, inputs @ matrix.T), None, half_sum_of_squares)

@@ -16,10 +16,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from bnstudy.data import Batch, derive_seed
+from bnstudy.data import Batch
 from bnstudy.layers import find_layers, find_norms
 from bnstudy.params import Params, add_scaled, copy_of, trainable
 from bnstudy.recorder import Recorder, count_steps, read_header
+from bnstudy.seeds import Stream, derive_seed, noise_state, set_noise_state
 from bnstudy.update import (
     Layer,
     Loss,
@@ -27,12 +28,8 @@ from bnstudy.update import (
     Update,
     differentiable,
     first_tensor,
-    noise_state,
     select_layers,
-    set_noise_state,
 )
-
-NOISE = 2  # the stream of derive_seed for the noise of a forward pass, as in bnstudy.train
 
 Criterion = Callable[[Any, Any], Tensor]
 Pair = tuple[Any, Any]  # inputs and targets of one batch
@@ -343,7 +340,7 @@ def _loss(model: nn.Module, criterion: Criterion, batch: Pair, seed: int, step: 
             f"No parameter of {type(model).__name__} requires a gradient; there is nothing to "
             "observe."
         )
-    return Loss(model, criterion, Batch(*batch), derive_seed(seed, step, NOISE))
+    return Loss(model, criterion, Batch(*batch), derive_seed(seed, step, Stream.NOISE))
 
 
 def _later_loss(loss: Loss, later: Sequence[Pair], seed: int, step: int, after: int) -> Loss:

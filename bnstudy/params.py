@@ -17,19 +17,26 @@ def subtract(a: Params, b: Params) -> Params:
 
 
 def dot(a: Params, b: Params) -> Tensor:
-    """The inner product over all tensors, a scalar."""
-    return torch.stack([torch.sum(a[name] * b[name]) for name in a]).sum()
+    """The inner product over all tensors, a float64 scalar; of complex tensors its real part."""
+    return torch.stack([torch.sum(_wide(a[n]).conj() * _wide(b[n])).real for n in a]).sum()
 
 
-def norm(a: Params) -> Tensor:
-    """The l2 norm over all tensors together, a scalar."""
+def length(a: Params) -> Tensor:
+    """The l2 norm over all tensors together, a float64 scalar."""
     # Not torch.linalg.vector_norm: on a CPU it is off by 4e-4 for ten million float32 numbers.
-    return torch.stack([tensor.square().sum() for tensor in a.values()]).sum().sqrt()
+    return torch.stack([_wide(tensor).abs().square().sum() for tensor in a.values()]).sum().sqrt()
 
 
 def cosine(a: Params, b: Params) -> Tensor:
-    """The cosine of the angle between a and b, a scalar; nan where one of them is zero."""
-    return dot(a, b) / (norm(a) * norm(b))
+    """The cosine of the angle between a and b, a float64 scalar; nan where one of them is zero."""
+    return dot(a, b) / (length(a) * length(b))
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """The tensor in float64, in which no square of a float32 number under- or overflows."""
+    if tensor.device.type == "mps":  # Apple's GPUs have no float64
+        tensor = tensor.cpu()
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
 def normal_like(a: Params, seed: int) -> Params:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnstudy.params import Params, add_scaled, dot, norm, normal_like
+from bnstudy.params import Params, add_scaled, dot, length, normal_like
 from bnstudy.recorder import dumps
 from bnstudy.update import Loss
 
@@ -78,23 +78,23 @@ def orthogonal(direction: Params, to: Params) -> Params:
     which for two random ones is about 1 / sqrt(number of weights). ValueError where nothing is
     left: the directions are parallel.
     """
-    length, left = norm(direction), direction
-    if not (length.isfinite() and dot(to, to).isfinite()):
+    whole, left = length(direction), direction
+    if not (whole.isfinite() and dot(to, to).isfinite()):
         raise ValueError("the directions are too long for the precision of the weights: diverged?")
     for _ in range(2):  # twice is enough: rounding leaves some of it the first time
         left = add_scaled(left, to, -float(dot(left, to) / dot(to, to)))
-    smallest = 100 * torch.finfo(length.dtype).eps * length
-    if not norm(left) > smallest:
+    coarsest = max(torch.finfo(tensor.dtype).eps for tensor in direction.values())
+    if not length(left) > 100 * coarsest * whole:
         raise ValueError("the two directions are parallel or zero; they must span a plane.")
     return left
 
 
-def scaled(direction: Params, length: float) -> Params:
-    """The direction with another length; ValueError for a direction that is zero."""
-    own = float(norm(direction))
+def scaled(direction: Params, to: float) -> Params:
+    """The direction with the length `to`; ValueError for a direction that is zero."""
+    own = float(length(direction))
     if not own > 0:
         raise ValueError("the direction is zero; it must point somewhere.")
-    return {name: tensor * (length / own) for name, tensor in direction.items()}
+    return {name: tensor * (to / own) for name, tensor in direction.items()}
 
 
 def principal_plane(trajectory: Sequence[Params], dimensions: int = 2) -> Plane:

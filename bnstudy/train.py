@@ -6,13 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from bnstudy.data import DataSet, derive_seed
+from bnstudy.data import DataSet
 from bnstudy.params import Params, copy_of, trainable
 from bnstudy.recorder import Recorder
 from bnstudy.schedules import constant
-from bnstudy.update import Loss, Probe, Update, layers_of, seed_noise
+from bnstudy.seeds import Stream, derive_seed, seed_noise
+from bnstudy.update import Loss, Probe, Update, layers_of
 
-NOISE = 2  # tells the seeds of a step's forward pass from those of the data
 EVALUATION_BATCH = 500  # bounds memory; in evaluation mode the outputs do not depend on it
 TEST_SAMPLE = 500  # at most so many test samples for probes: they stay in memory
 
@@ -97,7 +97,7 @@ def train(
 def loss_of_step(model: nn.Module, data: DataSet, step: int, batch_size: int, seed: int) -> Loss:
     """The loss that training descends at a step: its batch and its noise."""
     batch = data.batch(step, batch_size, seed)
-    return Loss(model, data.criterion, batch, derive_seed(seed, step, NOISE))
+    return Loss(model, data.criterion, batch, derive_seed(seed, step, Stream.NOISE))
 
 
 def _later_loss(

@@ -1,12 +1,10 @@
 """Loss, Update, Probe: the names a probe author must know."""
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeGuard, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -14,10 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bnstudy.data import Batch
 from bnstudy.layers import features_last
 from bnstudy.params import Params
+from bnstudy.seeds import NoiseState, noise_state, probe_seed, seed_noise, set_noise_state
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
 PERCENTILES = (0.15, 0.50, 0.85)
-NoiseState = tuple[list[Tensor], Any, Any]
 # The parts of a layer that, like gamma and beta, scale and move what the conv or linear maps.
 NORM_PARTS = ("norm", "bias_in", "scale_out")
 
@@ -259,6 +257,10 @@ class Update:
     test: Batch | None = None  # samples of the test set, normalised; None where there is none
     initial: Params | None = None  # before the first step; None where they are not known
 
+    def seed_of(self, probe: str, n: int = 0) -> int:
+        """The seed of draw `n` of a probe, by its name, at this step: see `bnstudy.seeds`."""
+        return probe_seed(self.loss.seed, probe, n)
+
 
 class Probe(Protocol):
     """A measurement: may read the update and call `update.loss`, may change nothing.
@@ -335,38 +337,6 @@ def percentiles(values: Tensor) -> Tensor:
     ranked = values.sort(dim=1).values
     last = ranked.shape[1] - 1
     return ranked[:, [round(fraction * last) for fraction in PERCENTILES]]
-
-
-def default_generators(device: torch.device) -> list[torch.Generator]:
-    """The generators that noise in a forward pass on `device` draws from."""
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        index = device.index if device.index is not None else torch.cuda.current_device()
-        generators.append(torch.cuda.default_generators[index])
-    return generators
-
-
-def seed_noise(device: torch.device, seed: int) -> None:
-    """Seed what noise in a forward pass may draw from: torch's generators, Python's, NumPy's."""
-    for generator in default_generators(device):
-        generator.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
-def noise_state(device: torch.device) -> NoiseState:
-    """The states of these generators."""
-    states = [generator.get_state() for generator in default_generators(device)]
-    return states, random.getstate(), np.random.get_state()
-
-
-def set_noise_state(device: torch.device, state: NoiseState) -> None:
-    """Put these generators back."""
-    states, of_python, of_numpy = state
-    for generator, own in zip(default_generators(device), states, strict=True):
-        generator.set_state(own)
-    random.setstate(of_python)
-    np.random.set_state(of_numpy)
 
 
 @contextmanager

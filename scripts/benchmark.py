@@ -29,7 +29,7 @@ from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
 from bnstudy.models.vgg import VGG
 from bnstudy.norms import BatchNorm
-from bnstudy.params import dot, norm, normal_like, trainable
+from bnstudy.params import dot, length, normal_like, trainable
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.sharpness import Sharpness
@@ -237,12 +237,12 @@ class PowerIteration:
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The number of products, MOST if it does not get there."""
         product = update.loss.hessian(update.params)
-        start = normal_like(update.params, update.loss.seed + 1)
+        start = normal_like(update.params, update.seed_of("power_iteration"))
         truth = top_eigenvalues(product, start, 1, 1e-5, MOST).values[0]
         vector, products, value = start, 0, torch.inf
         while products < MOST and abs(value - truth) > TOLERANCE * abs(truth):
-            length = norm(vector)
-            vector = {name: tensor / length for name, tensor in vector.items()}
+            size = length(vector)
+            vector = {name: tensor / size for name, tensor in vector.items()}
             image = product(vector)
             value, vector, products = dot(vector, image), image, products + 1
         return {"products": torch.tensor(products)}

@@ -31,7 +31,6 @@ SURFACES = Path("results/surfaces")
 MOST_POINTS = 1001  # on an axis
 WIDEST = 1e6  # in units of the directions
 SECONDS_PER_LINE = 10.0
-DIRECTIONS = 4  # tells the seeds of random directions from those of the data and the noise
 MARGIN = 1.25  # around a trajectory
 # What a name says only where it is another one.
 DEFAULTS = {"points": 25, "span": 1.0, "batches": 4, "seed": 0}
@@ -384,13 +383,13 @@ def frame_of(
 def with_second(frame: Frame, origin: Weights, options: argparse.Namespace) -> Frame:
     """The frame with a second direction: random, orthogonal to the first, in the same units."""
     from bnstudy import surfaces
-    from bnstudy.params import cosine, norm
+    from bnstudy.params import cosine, length
 
     (first,) = frame.directions
     drawn = random_direction(origin, 2, options)
     second, label = surfaces.orthogonal(drawn, first), "b: random direction, filter-normalised"
     if options.directions != "random" and not options.filter_normalise:
-        second = surfaces.scaled(second, float(norm(first)))
+        second = surfaces.scaled(second, float(length(first)))
         label = "b: random direction, as long as that of a"
     before = f"b was made orthogonal to a (their cosine was {float(cosine(drawn, first)):.1e})."
     return replace(
@@ -406,9 +405,9 @@ def with_second(frame: Frame, origin: Weights, options: argparse.Namespace) -> F
 def random_direction(origin: Weights, number: int, options: argparse.Namespace) -> "Params":
     """A filter-normalised direction, drawn in main memory: the same on every device."""
     from bnstudy import surfaces
-    from bnstudy.data import derive_seed
+    from bnstudy.seeds import Stream, derive_seed
 
-    seed = derive_seed(options.seed, number, DIRECTIONS)
+    seed = derive_seed(options.seed, number, Stream.DIRECTIONS)
     return surfaces.random_direction(origin.params, seed, options.all_tensors)
 
 

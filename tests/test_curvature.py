@@ -20,7 +20,7 @@ from bnstudy.curvature import (
 )
 from bnstudy.data import Batch
 from bnstudy.norms import BatchNorm, GroupNorm
-from bnstudy.params import Params, add_scaled, dot, norm, normal_like, subtract
+from bnstudy.params import Params, add_scaled, dot, length, normal_like, subtract
 from bnstudy.probes.batch_sharpness import BatchSharpness
 from bnstudy.probes.hessian_trace import HessianTrace
 from bnstudy.probes.sharpness import Sharpness
@@ -87,7 +87,7 @@ def test_largest_eigenvalues_of_a_known_spectrum(eigenvalues, found):
     )
     assert top.products <= len(set(eigenvalues)) and len(top.vectors) == len(found)
     for value, vector in zip(found, top.vectors, strict=True):
-        close(norm(vector), torch.tensor(1.0, dtype=F64))
+        close(length(vector), torch.tensor(1.0, dtype=F64))
         assert {name: tensor.shape for name, tensor in vector.items()} == {
             name: tensor.shape for name, tensor in random_start(len(matrix)).items()
         }
@@ -197,8 +197,8 @@ def test_a_start_near_the_gradient_finds_what_the_gradient_is_orthogonal_to():
     matrix, vectors = matrix_with([9.0, 4, 1, 0.5, 0, -1])
     gradient = two_tensors(100 * vectors[:, 1] + 3 * vectors[:, 3])
     start = start_near(gradient, seed=1)
-    unit = two_tensors(one_vector(gradient) / norm(gradient))
-    close(norm(subtract(start, unit)).item(), RANDOM_PART)
+    unit = two_tensors(one_vector(gradient) / length(gradient))
+    close(length(subtract(start, unit)).item(), RANDOM_PART)
     top = top_eigenvalues(map_of(matrix), start, 1, 1e-6, 40)
     close(top.values, torch.tensor([9.0], dtype=F64))
     alone = top_eigenvalues(map_of(matrix), gradient, 1, 1e-6, 2)
@@ -208,7 +208,7 @@ def test_a_start_near_the_gradient_finds_what_the_gradient_is_orthogonal_to():
 def test_quadrature_is_exact_for_polynomials():
     matrix, _ = matrix_with(SPECTRA["decay"])
     start = random_start(60)
-    unit = one_vector(start) / norm(start)
+    unit = one_vector(start) / length(start)
     nodes, weights = quadrature(map_of(matrix / 50), start, 5)
     for degree in range(10):
         expected = unit @ torch.linalg.matrix_power(matrix / 50, degree) @ unit
@@ -221,7 +221,7 @@ def test_quadrature_of_a_small_space_repeats_a_node_without_weight():
     matrix, vectors = matrix_with([5.0, 5, 5, 1, 1, -2, -2])
     start = random_start(7)
     nodes, weights = quadrature(map_of(matrix), start, 6)
-    shares = ((one_vector(start) @ vectors) / norm(start)) ** 2
+    shares = ((one_vector(start) @ vectors) / length(start)) ** 2
     for eigenvalue, share in ((5, shares[:3]), (1, shares[3:5]), (-2, shares[5:])):
         near = (nodes - eigenvalue).abs() < 1e-6
         assert near.any()
@@ -399,12 +399,12 @@ def test_batch_sharpness_is_the_gradient_change_along_the_gradient_of_a_small_st
             slopes = []
             for step in (eta, -eta):
                 _, there = loss.value_and_grad(add_scaled(update.params, g, -step))
-                slopes.append(dot(g, subtract(g, there)) / (step * norm(g) ** 2))
+                slopes.append(dot(g, subtract(g, there)) / (step * length(g) ** 2))
             curvature = measured[f"{statistics}_curvature"][n]
             close(curvature, sum(slopes) / 2, rtol=1e-6, atol=1e-9)
-            close(measured[f"{statistics}_gradient_norm"][n], norm(g))
+            close(measured[f"{statistics}_gradient_norm"][n], length(g))
             _, there = loss.value_and_grad(add_scaled(update.params, g, -eta))
-            assert curvature <= norm(subtract(g, there)) / (eta * norm(g)) * (1 + 1e-3)
+            assert curvature <= length(subtract(g, there)) / (eta * length(g)) * (1 + 1e-3)
 
 
 def test_trace_of_the_dense_hessian_within_the_standard_error():
@@ -501,7 +501,7 @@ def test_the_gradient_in_the_top_eigenvectors_with_either_statistics():
         loss = replace(update.loss, statistics=statistics)
         eigenvalues, vectors = torch.linalg.eigh(trained_hessian(statistics))
         _, grads = loss.value_and_grad(update.params)
-        shares = (one_vector(grads) @ vectors).flip(0)[:3] ** 2 / norm(grads) ** 2
+        shares = (one_vector(grads) @ vectors).flip(0)[:3] ** 2 / length(grads) ** 2
         close(measured[f"{statistics}_gradient_share"], shares, rtol=1e-3, atol=1e-4)
         close(measured[f"{statistics}_eigenvalues"], eigenvalues.flip(0)[:3], rtol=1e-6, atol=0)
         close(measured[f"{statistics}_nodes"][0, 0], eigenvalues[-1], rtol=1e-6, atol=0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnstudy import data
-from bnstudy.data import Batch, DataSet, derive_seed
+from bnstudy.data import Batch, DataSet
 
 
 @pytest.fixture(autouse=True)
@@ -45,29 +45,6 @@ def colours(count: int, augment: bool = False, size: int = 8) -> DataSet:
 def order(dataset: DataSet, steps: range, batch_size: int, seed: int) -> list[int]:
     batches = [dataset.batch(step, batch_size, seed).inputs.flatten() for step in steps]
     return torch.cat(batches).int().tolist()
-
-
-# Seeds
-
-
-def test_derive_seed_tells_all_parts_apart() -> None:
-    parts = [(), (0,), (1,), (1, 0), (0, 1), (1, 0, 0), (2**32,), (2**32, 5), (0, 1, 5), (0, 5)]
-    seeds = [derive_seed(*some) for some in parts]
-    assert len(set(seeds)) == len(parts)
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert seeds == [derive_seed(*some) for some in parts]
-
-
-def test_derive_seed_never_changes() -> None:
-    assert derive_seed(0, 0, 0) == 2751952018555266776, (
-        "runs of earlier versions would no longer repeat"
-    )
-
-
-@pytest.mark.parametrize("part", [-1, 2**64])
-def test_derive_seed_names_a_part_out_of_range(part: int) -> None:
-    with pytest.raises(ValueError, match=f"must lie in .* found .*{part}"):
-        derive_seed(3, part)
 
 
 # Order

@@ -1,5 +1,6 @@
 """Arithmetic on parameters, against the same on one long vector."""
 
+import pytest
 import torch
 
 from bnstudy import params as p
@@ -23,15 +24,35 @@ def test_arithmetic_is_that_of_the_long_vector():
     torch.testing.assert_close(flat(p.add_scaled(a, b, -0.3)), flat(a) - 0.3 * flat(b))
     torch.testing.assert_close(flat(p.subtract(a, b)), flat(a) - flat(b))
     torch.testing.assert_close(p.dot(a, b), flat(a) @ flat(b))
-    torch.testing.assert_close(p.norm(a), flat(a).norm())
+    torch.testing.assert_close(p.length(a), flat(a).norm())
     expected = torch.cosine_similarity(flat(a), flat(b), dim=0)
     torch.testing.assert_close(p.cosine(a, b), expected)
 
 
-def test_norm_of_many_float32_numbers():
+def test_the_length_of_many_float32_numbers():
     many = torch.randn(3_000_000, generator=torch.Generator().manual_seed(0))
     expected = many.double().norm()
-    torch.testing.assert_close(p.norm({"w": many}).double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(p.length({"w": many}), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("size", [1e-23, 1e-24, 1e-40, 1e18, 1e38])
+def test_lengths_and_angles_of_float32_numbers_neither_underflow_nor_overflow(size: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, other = (torch.rand(1000, generator=generator) * size for _ in range(2))
+    a, b = {"w": first}, {"w": first / 2 + other / 2}
+    x, y = (values["w"].double() / size for values in (a, b))
+    torch.testing.assert_close(p.length(a) / size, x.norm(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(p.dot(a, b) / size / size, x @ y, rtol=1e-12, atol=0)
+    torch.testing.assert_close(p.cosine(a, b), x @ y / x.norm() / y.norm(), rtol=1e-12, atol=0)
+
+
+def test_complex_numbers_count_with_their_absolute_value():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(50, generator=generator, dtype=torch.complex64) for _ in range(2))
+    x, y = (torch.view_as_real(values).double().flatten() for values in (a, b))
+    torch.testing.assert_close(p.length({"w": a}), x.norm())
+    torch.testing.assert_close(p.dot({"w": a}, {"w": b}), x @ y)
+    torch.testing.assert_close(p.cosine({"w": a}, {"w": b}), x @ y / x.norm() / y.norm())
 
 
 def test_cosine_with_zero_is_nan_and_not_a_made_up_angle():

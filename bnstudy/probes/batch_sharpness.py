@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bnstudy.curvature import Statistics, read_statistics
-from bnstudy.params import dot, norm
+from bnstudy.params import dot, length
 from bnstudy.update import Update
 
 
@@ -40,15 +40,15 @@ class BatchSharpness:
         """The measurements at one step."""
         measured: dict[str, Tensor] = {}
         for statistics in self.statistics:
-            curvatures, lengths = [], []
+            curvatures, sizes = [], []
             for n in range(self.batches):
                 loss = replace(update.losses(n), statistics=statistics)
                 _, grads = loss.value_and_grad(update.params)
-                length = norm(grads)
+                size = length(grads)
                 # Of length 1 first: the square of a large gradient would overflow.
-                unit = {name: grad / length for name, grad in grads.items()}
+                unit = {name: grad / size for name, grad in grads.items()}
                 curvatures.append(dot(unit, loss.hvp(update.params, unit)))
-                lengths.append(length)
+                sizes.append(size)
             measured[f"{statistics}_curvature"] = torch.stack(curvatures)
-            measured[f"{statistics}_gradient_norm"] = torch.stack(lengths)
+            measured[f"{statistics}_gradient_norm"] = torch.stack(sizes)
         return measured

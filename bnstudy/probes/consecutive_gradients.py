@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bnstudy.params import norm, subtract
+from bnstudy.params import length, subtract
 from bnstudy.update import Update
 
 
@@ -26,7 +26,9 @@ class ConsecutiveGradients:
         """The measurements at one step."""
         _, new_grads = update.losses(1).value_and_grad(update.new_params)
         change = subtract(new_grads, update.grads)
-        measured = {"change": norm(change)}
+        measured = {"change": length(change)}
         for name, layer in list(update.layers.items())[-1:]:
-            measured[f"change/{name}"] = norm({weight: change[weight] for weight in layer.weights})
+            measured[f"change/{name}"] = length(
+                {weight: change[weight] for weight in layer.weights}
+            )
         return measured

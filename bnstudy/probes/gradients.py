@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bnstudy.params import norm
+from bnstudy.params import length
 from bnstudy.update import Update, select_layers
 
 
@@ -25,8 +25,8 @@ class Gradients:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        measured = {"norm": norm(update.grads)}
+        measured = {"norm": length(update.grads)}
         for name, layer in select_layers(update.layers, self.layers).items():
             grads = {weight: update.grads[weight] for weight in layer.weights}
-            measured[f"norm/{name}"] = norm(grads)
+            measured[f"norm/{name}"] = length(grads)
         return measured

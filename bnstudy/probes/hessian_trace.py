@@ -38,7 +38,7 @@ class HessianTrace:
             product = replace(update.loss, statistics=statistics).hessian(update.params)
             samples = []
             for n in range(self.samples):
-                vector = signs_like(update.params, seed=update.loss.seed + 3 + n)
+                vector = signs_like(update.params, update.seed_of("hessian_trace", n))
                 samples.append(dot(vector, product(vector)))
             measured[f"{statistics}_samples"] = torch.stack(samples)
         return measured

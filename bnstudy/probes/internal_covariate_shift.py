@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.params import Params, cosine, dot, norm, subtract
+from bnstudy.params import Params, cosine, dot, length, subtract
 from bnstudy.update import Layer, Update, select_layers
 
 
@@ -44,9 +44,9 @@ class InternalCovariateShift:
                 grads = {weight: update.grads[weight] for weight in layer.weights}
                 prefix = update.loss.prefix(moved, layer.weights[0], known=prefix)
                 _, new_grads = update.loss.value_and_grad(moved, layer.weights, prefix)
-                measured[f"l2/{name}"] = norm(subtract(grads, new_grads))
+                measured[f"l2/{name}"] = length(subtract(grads, new_grads))
                 measured[f"cosine/{name}"] = cosine(grads, new_grads)
-                measured[f"norm/{name}"] = norm(grads)
+                measured[f"norm/{name}"] = length(grads)
                 measured[f"share_below/{name}"] = below / total
             preceding = layer.weights + (layer.norm if self.norm_below else ())
             moved |= {name: update.new_params[name] for name in preceding}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.params import Params, add_scaled, norm, normal_like, subtract
+from bnstudy.params import Params, add_scaled, length, normal_like, subtract
 from bnstudy.update import Update
 
 
@@ -41,17 +41,16 @@ class Landscape:
         """The measurements at one step."""
         step_sizes = [multiple * update.lr for multiple in self.multiples]
         losses, changes = _walk(update, update.grads, step_sizes)
-        length = norm(update.grads)
+        size = length(update.grads)
         measured = {
             "step_size": torch.tensor(step_sizes, dtype=torch.float64),
             "loss": losses,
             "gradient_change": changes,
-            "gradient_norm": length,
+            "gradient_norm": size,
         }
         if self.random_direction:
-            # Not the seed itself: a network's own noise is drawn from that.
-            direction = normal_like(update.grads, seed=update.loss.seed + 1)
-            scale = length / norm(direction)
+            direction = normal_like(update.grads, update.seed_of("landscape"))
+            scale = size / length(direction)
             direction = {name: tensor * scale for name, tensor in direction.items()}
             losses, changes = _walk(update, direction, step_sizes)
             measured |= {"random_loss": losses, "random_gradient_change": changes}
@@ -64,5 +63,5 @@ def _walk(update: Update, direction: Params, step_sizes: list[float]) -> tuple[T
         there = add_scaled(update.params, direction, -step_size)
         loss, grads = update.loss.value_and_grad(there)
         losses.append(loss)
-        changes.append(norm(subtract(grads, update.grads)))
+        changes.append(length(subtract(grads, update.grads)))
     return torch.stack(losses), torch.stack(changes)

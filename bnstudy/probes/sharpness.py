@@ -51,8 +51,7 @@ class Sharpness:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        # Not the seeds of the landscape's direction (+ 1) and of the network's own noise.
-        seed = update.loss.seed + 2
+        seed = update.seed_of("sharpness")
         measured: dict[str, Tensor] = {}
         for statistics in self.statistics:
             losses = [replace(update.losses(n), statistics=statistics) for n in range(self.batches)]

@@ -13,7 +13,7 @@ from bnstudy.curvature import (
     start_near,
     top_eigenvalues,
 )
-from bnstudy.params import dot, norm, normal_like
+from bnstudy.params import dot, length, normal_like
 from bnstudy.update import Loss, Update
 
 
@@ -69,16 +69,20 @@ class Spectrum:
         return measured
 
     def _of(self, update: Update, loss: Loss) -> dict[str, Tensor]:
-        product, seed = loss.hessian(update.params), loss.seed
+        product = loss.hessian(update.params)
         draws = [
-            quadrature(product, normal_like(update.params, seed + 3 + n), self.iterations)
+            quadrature(
+                product,
+                normal_like(update.params, update.seed_of("spectrum", 1 + n)),
+                self.iterations,
+            )
             for n in range(self.draws)
         ]
         _, grads = loss.value_and_grad(update.params)
-        start = start_near(grads, seed + 2)
+        start = start_near(grads, update.seed_of("spectrum"))
         top = top_eigenvalues(product, start, self.count, self.tolerance, self.iterations)
-        length = norm(grads)
-        unit = {name: grad / length for name, grad in grads.items()}
+        size = length(grads)
+        unit = {name: grad / size for name, grad in grads.items()}
         shares = torch.full((self.count,), torch.nan, dtype=torch.float64)
         for n, vector in enumerate(top.vectors):
             shares[n] = dot(vector, unit) ** 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.params import Params, dot, norm, subtract
+from bnstudy.params import Params, dot, length, subtract
 from bnstudy.update import Update, select_layers
 
 
@@ -47,15 +47,15 @@ class Weights:
             measured |= _moved(update, weights, f"/{name}")
             if update.initial is not None:
                 now, initial = _part(update.params, weights), _part(update.initial, weights)
-                measured[f"distance/{name}"] = norm(subtract(now, initial))
+                measured[f"distance/{name}"] = length(subtract(now, initial))
                 measured[f"initial_product/{name}"] = dot(now, initial)
-                measured[f"initial_norm/{name}"] = norm(initial)
+                measured[f"initial_norm/{name}"] = length(initial)
         return measured
 
 
 def _moved(update: Update, weights: list[str], suffix: str) -> dict[str, Tensor]:
     now, new = _part(update.params, weights), _part(update.new_params, weights)
-    return {f"norm{suffix}": norm(now), f"step{suffix}": norm(subtract(new, now))}
+    return {f"norm{suffix}": length(now), f"step{suffix}": length(subtract(new, now))}
 
 
 def _part(params: Params, names: list[str]) -> Params:
