@@ -24,7 +24,9 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
+from bnstudy.header import DataFacts
 from bnstudy.seeds import Stream, derive_seed
+from bnstudy.tasks import CLASSIFICATION, REGRESSION, cross_entropy, half_sum_of_squares
 
 PAD = 4  # pixels; He et al. 2015, section 4.2
 CACHE_FORMAT = 1  # counts up when what is in a cache file changes
@@ -99,16 +101,21 @@ class DataSet:
                 digest.update(array.data)
         return digest.hexdigest()
 
-    def describe(self) -> dict[str, Any]:
-        """What the record of a run says of its data."""
-        test_samples = len(self.test.targets) if self.test else 0
-        samples = {"train_samples": len(self.train.targets), "test_samples": test_samples}
-        return {
-            "name": self.name,
-            "classes": len(self.classes),
-            **samples,
-            "digest": self.digest,
-        }
+    @property
+    def task(self) -> str:
+        """What the targets are for: classification or regression."""
+        return CLASSIFICATION if self.classes else REGRESSION
+
+    def facts(self) -> DataFacts:
+        """What the header of a record says of the data."""
+        return DataFacts(
+            name=self.name,
+            task=self.task,
+            classes=len(self.classes),
+            train_samples=len(self.train.targets),
+            test_samples=len(self.test.targets) if self.test else 0,
+            digest=self.digest,
+        )
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set on another device."""
@@ -163,6 +170,14 @@ class DataSet:
         sample = self.test.spread(size)
         return Batch(self._normalised(sample.inputs), sample.targets)
 
+    def train_sample(self, size: int) -> Batch:
+        """`size` samples spread evenly over the training set, normalised, never augmented.
+
+        All of them, in their own order, where there are no more.
+        """
+        sample = self.train.spread(size)
+        return Batch(self._normalised(sample.inputs), sample.targets)
+
     def _normalised(self, inputs: Tensor) -> Tensor:
         if inputs.dtype == torch.uint8:
             inputs = inputs.float() / 255
@@ -189,11 +204,6 @@ def _augmented(inputs: Tensor, seed: int) -> Tensor:
     return torch.where(flip.bool()[:, None, None, None], crops.flip(3), crops)
 
 
-def half_sum_of_squares(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Half of ||outputs - targets||^2, summed over samples and dimensions."""
-    return 0.5 * (outputs - targets).square().sum()
-
-
 def deep_linear(dim: int = 10, samples: int = 1000, seed: int = 0) -> DataSet:
     """Regression on A x, with x [samples, dim] and A [dim, dim] standard normal, in float64.
 
@@ -208,7 +218,9 @@ def deep_linear(dim: int = 10, samples: int = 1000, seed: int = 0) -> DataSet:
     return DataSet("deep_linear", Batch(inputs, inputs @ matrix.T), None, half_sum_of_squares)
 
 
-def digits(image_size: int = 32, augment: bool = False, held_out: int = 297) -> DataSet:
+def digits(
+    image_size: int = 32, augment: bool = False, held_out: int = 297, normalise: bool = True
+) -> DataSet:
     """The handwritten digits that come with scikit-learn: 1797 images 8x8, 17 grey levels.
 
     One channel, resized bilinearly to image_size pixels; `held_out` of them, always the same and
@@ -230,28 +242,32 @@ def digits(image_size: int = 32, augment: bool = False, held_out: int = 297) -> 
         np.arange(len(targets)), test_size=held_out, random_state=0, stratify=targets
     )
     train, test = (_raw(images[part], targets[part]) for part in parts)
-    return _image_set("digits", train, test, "0123456789", augment)
+    return _image_set("digits", train, test, "0123456789", augment, normalise)
 
 
-def cifar10(root: str | Path, download: bool = False, augment: bool = False) -> DataSet:
+def cifar10(
+    root: str | Path, download: bool = False, augment: bool = False, normalise: bool = True
+) -> DataSet:
     """CIFAR-10: 50,000 and 10,000 images 3x32x32, 10 classes (Krizhevsky 2009).
 
     Read from root/cifar-10-batches-py, after a download (170 MB) if asked for. Raises
     FileNotFoundError where that is missing, damaged or cannot be downloaded.
     """
-    return _cifar("CIFAR-10", root, download, augment)
+    return _cifar("CIFAR-10", root, download, augment, normalise)
 
 
-def cifar100(root: str | Path, download: bool = False, augment: bool = False) -> DataSet:
+def cifar100(
+    root: str | Path, download: bool = False, augment: bool = False, normalise: bool = True
+) -> DataSet:
     """CIFAR-100: 50,000 and 10,000 images 3x32x32, 100 classes (Krizhevsky 2009).
 
     Read from root/cifar-100-python, after a download (170 MB) if asked for. Raises
     FileNotFoundError where that is missing, damaged or cannot be downloaded.
     """
-    return _cifar("CIFAR-100", root, download, augment)
+    return _cifar("CIFAR-100", root, download, augment, normalise)
 
 
-def _cifar(name: str, root: str | Path, download: bool, augment: bool) -> DataSet:
+def _cifar(name: str, root: str | Path, download: bool, augment: bool, normalise: bool) -> DataSet:
     from torchvision import datasets  # seconds to import
 
     source = datasets.CIFAR10 if name == "CIFAR-10" else datasets.CIFAR100
@@ -266,7 +282,7 @@ def _cifar(name: str, root: str | Path, download: bool, augment: bool) -> DataSe
             "data=digits to do without files, or data=image_folder data.root=DIR for own images."
         ) from error
     raw = [_raw(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test)]
-    return _image_set(name, raw[0], raw[1], train.classes, augment)
+    return _image_set(name, raw[0], raw[1], train.classes, augment, normalise)
 
 
 def image_folder(
@@ -274,6 +290,7 @@ def image_folder(
     name: str | None = None,
     cache: str | Path | None = None,
     augment: bool = False,
+    normalise: bool = True,
 ) -> DataSet:
     """Images of one size, 8 bits a channel, in root/train/<class>/ and root/test/<class>/.
 
@@ -295,7 +312,7 @@ def image_folder(
     train_batch = _raw(images[: len(train)], [target for _, target in train])
     test_batch = _raw(images[len(train) :], [target for _, target in test])
     name = name or f"image_folder:{root.name}"
-    return _image_set(name, train_batch, test_batch, classes, augment)
+    return _image_set(name, train_batch, test_batch, classes, augment, normalise)
 
 
 def _list_images(root: Path, split: str) -> tuple[list[str], list[tuple[str, int]]]:
@@ -405,9 +422,20 @@ def _raw(images: np.ndarray, targets: Sequence[int] | np.ndarray) -> Batch:
 
 
 def _image_set(
-    name: str, train: Batch, test: Batch, classes: Sequence[str], augment: bool
+    name: str,
+    train: Batch,
+    test: Batch,
+    classes: Sequence[str],
+    augment: bool,
+    normalise: bool,
 ) -> DataSet:
-    """A data set of uint8 images, normalised per channel; a constant channel is only centred."""
+    """A data set of uint8 images; normalised per channel, a constant channel is only centred.
+
+    Not normalised, inputs lie between 0 and 1.
+    """
+    raw = DataSet(name, train, test, cross_entropy, tuple(classes), augment=augment)
+    if not normalise:
+        return raw
     levels = torch.arange(256, dtype=torch.float64) / 255
     # Counts of the 256 levels are exact, and spare a copy of all images in floating point.
     counts = [torch.bincount(c.flatten(), minlength=256) for c in train.inputs.unbind(1)]
@@ -415,5 +443,4 @@ def _image_set(
     mean = (weights @ levels)[:, None]
     std = (weights * (levels - mean).square()).sum(1, keepdim=True).sqrt()
     std[(weights > 0).sum(1) == 1] = 1.0
-    mean, std = mean.float()[:, :, None], std.float()[:, :, None]
-    return DataSet(name, train, test, F.cross_entropy, tuple(classes), mean, std, augment)
+    return replace(raw, mean=mean.float()[:, :, None], std=std.float()[:, :, None])

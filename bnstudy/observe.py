@@ -1,7 +1,6 @@
 """Probes on one's own model: at one point, or along one's own training loop."""
 
 import dataclasses
-import hashlib
 import json
 import platform
 import time
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bnstudy.data import Batch
+from bnstudy.header import DataFacts, Header, fingerprint
 from bnstudy.layers import find_layers, find_norms
 from bnstudy.params import Params, add_scaled, copy_of, trainable
 from bnstudy.recorder import Recorder, count_steps, read_header
@@ -131,10 +131,11 @@ class Observer:
     `step` gives; a record whose train/loss is not finite is the last one: `diverged` is then True.
     Figures read `DIR/<experiment>/<run>`, such as `runs/vgg/batch` with `figures.py --runs runs`,
     and tell runs apart by what the header says: `norm`, the lr, `seed`; `steps` (of the whole run)
-    is theirs too. `config` is what else two runs may differ in. FileExistsError if the folder holds
-    a run, unless `start` is the step where this one goes on: call `sync` before every checkpoint of
-    one's own, or the record may end before it. Where a loop changes lr or momentum by itself, state
-    them once for the header: `config={"optimizer": {"lr": 0.1}}`; torch's schedulers say it.
+    and `classes` (how many there are) are theirs too. `config` is what else two runs may differ in.
+    FileExistsError if the folder holds a run, unless `start` is the step where this one goes on:
+    call `sync` before every checkpoint of one's own, or the record may end before it. Where a loop
+    changes lr or momentum by itself, state them once for the header:
+    `config={"optimizer": {"lr": 0.1}}`; torch's schedulers say it.
 
     `lr` is the optimizer's, of its first group, or that given to `step`. `layers` are as in
     `observe`, found anew when parameters are frozen or freed. `test` is (inputs, targets), for
@@ -158,6 +159,7 @@ class Observer:
         name: str | None = None,
         init: str = "own",
         data: str = "own data",
+        classes: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self.criterion, self.probes = _eager(model), criterion, dict(probes)
@@ -173,7 +175,8 @@ class Observer:
         self._directory = Path(recorder) if isinstance(recorder, Path | str) else None
         name = name or type(self.model).__name__
         self._choices = {"model": name, "norm": norm, "init": init, "data": data}
-        self._config = {"steps": steps, "seed": seed, **(config or {})}
+        self._classes = classes
+        self._config: dict[str, Any] = {"steps": steps, "seed": seed, **(config or {})}
         if self._directory is not None:
             self._check(self._directory, start)
 
@@ -308,7 +311,7 @@ class Observer:
             if "max_momentum" in first:
                 optimizer["momentum"] = first["max_momentum"]
         experiment = directory.resolve().parent.name
-        config = {
+        config: dict[str, Any] = {
             "experiment": experiment,
             "batch_size": len(first_tensor(inputs)),
             "optimizer": optimizer,
@@ -317,21 +320,23 @@ class Observer:
             "probes": {name: _options(probe) for name, probe in self.probes.items()},
             **self._config,
         }
-        science = json.dumps([choices, config], sort_keys=True)
         device = _device(self.model)
         packages = ("bnstudy", "torch", "numpy")
-        return {
-            "experiment": experiment,
-            "scale": "own",
-            "choices": choices,
-            "config": config,
-            "fingerprint": hashlib.sha256(science.encode()).hexdigest()[:16],
-            "layers": list(self.layers),
-            "data": {"name": choices["data"]},
-            "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
+        return Header(
+            experiment=experiment,
+            scale="own",
+            choices=choices,
+            config=config,
+            fingerprint=fingerprint({**config, "choices": choices}),
+            layers=list(self.layers),
+            data=DataFacts(choices["data"], classes=self._classes),
+            steps=int(self._config["steps"]),
+            batch_size=int(config["batch_size"]),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            memory_format="own",
+            versions={"python": platform.python_version()} | {p: version(p) for p in packages},
+            started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        ).line()
 
 
 def _loss(model: nn.Module, criterion: Criterion, batch: Pair, seed: int, step: int) -> Loss:

@@ -1,5 +1,7 @@
 """Parameters as a dictionary of tensors, and its arithmetic."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -7,8 +9,14 @@ Params = dict[str, Tensor]
 
 
 def add_scaled(a: Params, b: Params, scale: float) -> Params:
-    """a + scale * b."""
-    return {name: torch.add(a[name], b[name], alpha=scale) for name in a}
+    """a + scale * b; a scale beyond the numbers of a tensor is infinite."""
+    return {name: _add_scaled(a[name], b[name], scale) for name in a}
+
+
+def _add_scaled(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    if abs(scale) > torch.finfo(a.dtype).max:  # which torch refuses to round
+        return a + b * math.copysign(math.inf, scale)
+    return torch.add(a, b, alpha=scale)
 
 
 def subtract(a: Params, b: Params) -> Params:

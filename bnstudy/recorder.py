@@ -155,6 +155,9 @@ def refuse_other_config(existing: Line, header: Line, path: Path) -> None:
     if existing.get("fingerprint") == header["fingerprint"]:
         return
     old, new = _leaves(existing.get("config", {})), _leaves(header["config"])
+    digests = [h.get("data", {}).get("digest") for h in (existing, header)]
+    if all(digests):
+        old["data.digest"], new["data.digest"] = digests
     differences = [
         f"{key}: {old.get(key, 'absent')} there, {new.get(key, 'absent')} here"
         for key in sorted(old | new)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bnstudy.header import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
+
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
 Series = tuple[Steps, Values]  # a metric over a run: steps [n], values [n, ...]
@@ -25,22 +27,8 @@ Series = tuple[Steps, Values]  # a metric over a run: steps [n], values [n, ...]
 RECORDS = ("run.jsonl", "run.jsonl.gz")  # of a run that has both the first counts
 
 # Keys of the config.
-# How and where a run is executed, and labels: runs that differ only here are the same run.
-NOT_SCIENCE = (
-    "results",
-    "device",
-    "threads",
-    "progress",
-    "wandb",
-    "save_every",
-    "keep_every",
-    "save_seconds",
-    "force",
-    "scale",
-)
-NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
 # What is measured along the way and how often: training is the same, bit by bit, whatever it is.
-MEASURING = ("probes", "probe_every", "test_every")
+MEASURING = ("probes", "probe_every", "test_every", "precise_statistics")
 # How much a probe records; all its other options say what it measures.
 EXTENT_OF_PROBES = ("every", "layers", "random_direction")
 # In which the runs of every comparison may differ.

@@ -25,6 +25,8 @@ class Stream(IntEnum):
     DEEP_LINEAR = 3  # the data of the deep linear network
     DIRECTIONS = 4  # random directions of a loss surface
     PROBE = 5  # what a probe draws at a step
+    SUBSET = 6  # noise in the forward pass of a part of the training set, between steps
+    PRECISE = 7  # noise in the forward passes that re-estimate statistics
 
 
 def derive_seed(*parts: int) -> int:

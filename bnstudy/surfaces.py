@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bnstudy.params import Params, add_scaled, dot, length, normal_like
 from bnstudy.recorder import dumps
+from bnstudy.tasks import correct
 from bnstudy.update import Loss
 
 Point = tuple[float, ...]  # (a,) or (a, b)
@@ -188,11 +189,9 @@ def _value_and_accuracy(loss: Loss, params: Params) -> dict[str, Tensor]:
     accuracies: dict[str, Tensor] = {}
 
     def criterion(outputs: Any, targets: Any) -> Tensor:
-        tensors = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
-        if tensors and targets.dim() == 1 and not targets.is_floating_point():
-            right = (outputs.argmax(1) == targets).double()
-            known = outputs.isfinite().all(1)  # or else it would be said to be of class 0
-            accuracies["accuracy"] = right.where(known, torch.nan).mean()
+        right = correct(outputs, targets)
+        if right is not None:
+            accuracies["accuracy"] = right.double().mean()
         return loss.criterion(outputs, targets)
 
     return {"loss": replace(loss, criterion=criterion)(params), **accuracies}

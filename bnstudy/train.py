@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from bnstudy.data import DataSet
-from bnstudy.params import Params, copy_of, trainable
+from bnstudy.evaluation import evaluate
+from bnstudy.params import Params, copy_of, dot, trainable
 from bnstudy.recorder import Recorder
 from bnstudy.schedules import constant
 from bnstudy.seeds import Stream, derive_seed, seed_noise
+from bnstudy.tasks import accuracy
 from bnstudy.update import Loss, Probe, Update, layers_of
 
-EVALUATION_BATCH = 500  # bounds memory; in evaluation mode the outputs do not depend on it
 TEST_SAMPLE = 500  # at most so many test samples for probes: they stay in memory
 
 # Their weight decay is no part of what they descend. The Adam family says so in its groups too.
@@ -32,6 +33,7 @@ def train(
     probes: Mapping[str, Probe],
     schedule: Callable[[int, int], float] = constant,
     test_every: int = 0,
+    precise: bool = False,
     start: int = 0,
     initial: Params | None = None,
     save: Callable[[int], None] = lambda step: None,
@@ -44,7 +46,8 @@ def train(
     because they may look at both ends, and see the same batch and the same noise. At every step the
     optimizer's lr is multiplied by `schedule(step, steps)`; if that is ever other than 1, the
     product is recorded as train/lr. `initial` are the parameters before step 0, for probes of a run
-    that starts later. `save(step)` stores the state after that many updates: when it is
+    that starts later. `test_every` and `precise` are those of `bnstudy.evaluation`, which also
+    measures the trained network. `save(step)` stores the state after that many updates: when it is
     `save_due(step)`, at the end, and before training ends early because `stop()` says so.
     """
     layers = layers_of(model)
@@ -57,7 +60,8 @@ def train(
         loss = loss_of_step(model, data, step, batch_size, seed)
         batch = loss.batch
         due = {name: probe for name, probe in probes.items() if step % probe.every == 0}
-        record = evaluate(model, data) if test_every and step % test_every == 0 else {}
+        tested = test_every and step % test_every == 0
+        record = evaluate(model, data, batch_size, seed, precise) if tested else {}
 
         seed_noise(batch.inputs.device, loss.seed)
         outputs = model(batch.inputs)
@@ -65,7 +69,9 @@ def train(
         optimizer.zero_grad()
         value.backward()
         record |= {"train/loss": value.detach(), **penalty(optimizer)}
-        record |= accuracy("train", outputs, batch.targets)
+        right = accuracy(outputs.detach(), batch.targets) if data.classes else None
+        if right is not None:
+            record["train/accuracy"] = right
         params = copy_of(model) if due else {}
         lr = take_step(optimizer, schedule(step, steps))
         if scheduled:
@@ -88,7 +94,7 @@ def train(
             save(step + 1)
         if stopping:
             return "interrupted"
-    final = evaluate(model, data)
+    final = evaluate(model, data, batch_size, seed, precise)
     if final:
         recorder.log(steps, final)
     return "finished" if recorder.flush() else "diverged"
@@ -121,30 +127,6 @@ def take_step(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: DataSet) -> dict[str, Tensor]:
-    """Loss and accuracy on the whole test set, with running statistics; {} where there is none."""
-    if data.test is None:
-        return {}
-    model.eval()
-    totals: dict[str, Tensor] = {}
-    for batch in data.test_batches(EVALUATION_BATCH):
-        outputs = model(batch.inputs)
-        means = {"test/loss": data.criterion(outputs, batch.targets)}
-        means |= accuracy("test", outputs, batch.targets)
-        for key, mean in means.items():
-            totals[key] = totals.get(key, 0.0) + mean * len(batch.targets)
-    model.train()
-    return {key: total / len(data.test.targets) for key, total in totals.items()}
-
-
-def accuracy(split: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """The fraction of a batch that is classified right; {} for regression."""
-    if targets.is_floating_point():
-        return {}
-    return {f"{split}/accuracy": (outputs.detach().argmax(1) == targets).float().mean()}
-
-
-@torch.no_grad()
 def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """weight_decay / 2 * ||theta||^2, what the optimizer descends besides; {} without it.
 
@@ -153,7 +135,7 @@ def penalty(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     if isinstance(optimizer, DECOUPLED):
         return {}
     penalties = [
-        group["weight_decay"] / 2 * parameter.square().sum()
+        group["weight_decay"] / 2 * dot({"": parameter}, {"": parameter})
         for group in optimizer.param_groups
         for parameter in group["params"]
         if group.get("weight_decay", 0.0) > 0 and not group.get("decoupled_weight_decay", False)

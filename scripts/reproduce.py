@@ -276,13 +276,16 @@ def try_to_build(cfg: DictConfig) -> Job:
 
     torch.set_num_threads(1)
     with in_a_sentence():
-        return build(cfg, Path(), {"fingerprint": "", "config": {}})
+        known = {"experiment": cfg.experiment, "scale": cfg.scale.name}
+        rest = {"choices": {}, "config": {}, "fingerprint": "", "data": {"digest": None}}
+        return build(cfg, Path(), known | rest)
 
 
 def estimate(job: Planned) -> float:
     """Seconds that a run takes, from a few of its steps with and without probes."""
+    from bnstudy.evaluation import evaluate
     from bnstudy.recorder import Recorder
-    from bnstudy.train import evaluate, train
+    from bnstudy.train import train
 
     cfg = job.cfg.copy()
     cfg.probe_every = 3
@@ -294,7 +297,7 @@ def estimate(job: Planned) -> float:
         clock = [lambda line: ends.append(line["time"]) if "step" in line else None]
         recorder = Recorder(Path(folder), built.header, mirrors=clock)
         started = time.monotonic()
-        evaluate(built.model, built.data)
+        evaluate(built.model, built.data, cfg.batch_size, cfg.seed, cfg.precise_statistics)
         evaluation = time.monotonic() - started
         numbers = {"batch_size": cfg.batch_size, "seed": cfg.seed, "steps": 4}
         train(built.model, built.data, built.optimizer, recorder, probes=built.probes, **numbers)

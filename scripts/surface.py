@@ -14,7 +14,8 @@ from train import CANNOT_START, build, check_positive_int, describe_device, sent
 from yaml import YAMLError
 
 from bnstudy.figures import style
-from bnstudy.results import NOT_SCIENCE_OF_DATA, Run, load_run
+from bnstudy.header import NOT_SCIENCE_OF_DATA
+from bnstudy.results import Run, load_run
 from bnstudy.surface_plots import draw, load_surface, page
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import math
 import os
 import platform
@@ -14,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,7 +34,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnstudy.results import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
+from bnstudy.digests import known_digest, remember_digest
+from bnstudy.header import (
+    KNOWN_BY_OPTIONS,
+    NOT_SCIENCE,
+    NOT_SCIENCE_OF_DATA,
+    Header,
+    fingerprint,
+)
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it
     import torch
@@ -124,14 +130,32 @@ def describe(
 ) -> tuple[Path, dict[str, Any]]:
     """Where the run of a config lies, and the part of its header that the config says."""
     check(cfg)
-    directory = Path(cfg.results) / cfg.experiment / run_name(cfg, choices, overrides)
-    return directory, {
+    digest = data_digest(cfg)
+    name = run_name(cfg, choices, overrides)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return Path(cfg.results) / cfg.experiment / name, {
         "experiment": cfg.experiment,
         "scale": cfg.scale.name,
         "choices": {key: choice for key, choice in choices.items() if "hydra" not in key},
-        "config": OmegaConf.to_container(cfg, resolve=True),
-        "fingerprint": fingerprint(cfg),
+        "config": config,
+        "fingerprint": fingerprint(config, digest),
+        "data": {"digest": digest},
     }
+
+
+def data_digest(cfg: DictConfig) -> str | None:
+    """The digest of data whose content the options do not tell; None for the others.
+
+    The data is loaded for it where it was not loaded before.
+    """
+    options: Any = OmegaConf.to_container(cfg.data, resolve=True)
+    if options["_target_"] in KNOWN_BY_OPTIONS:
+        return None
+    digest = known_digest(options)
+    if digest is None:
+        digest = instantiate(cfg.data).digest
+        remember_digest(options, digest)
+    return digest
 
 
 def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
@@ -144,7 +168,10 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     device = choose_device(cfg.device)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    data = instantiate(cfg.data)
+    data = replace(instantiate(cfg.data), criterion=instantiate(cfg.criterion))
+    facts = data.facts()
+    if header["data"]["digest"] not in (None, facts.digest):
+        raise ValueError("The data has changed since it was looked at; give the command again.")
     data.check_batch_size(cfg.batch_size)
     torch.manual_seed(cfg.seed)
     model = instantiate(
@@ -166,18 +193,27 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     data = data.to(device)
     # What cannot be computed is refused here, where nothing is written yet; this changes nothing.
     Loss(model, data.criterion, data.batch(0, cfg.batch_size, cfg.seed), cfg.seed)(trainable(model))
-    header |= {
-        "layers": list(layers),
-        "data": data.describe(),
-        "git": git_revision(),
-        "versions": versions(),
-        "device": describe_device(device),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
+    complete = Header(
+        **header | {"data": facts},
+        layers=list(layers),
+        steps=cfg.steps,
+        batch_size=cfg.batch_size,
+        device=describe_device(device),
+        memory_format="contiguous",
+        versions=versions(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        git=git_revision(),
+    )
+    largest = torch.finfo(data.dtype).max
+    if cfg.optimizer.lr > largest:
+        raise ValueError(
+            f"optimizer.lr={cfg.optimizer.lr} is larger than the largest {data.dtype} number; "
+            f"it must be at most {largest:.3g}."
+        )
     optimizer = instantiate(cfg.optimizer)(model.parameters())
     schedule = instantiate(cfg.schedule)
     schedule(0, cfg.steps)  # refuses options out of range
-    return Job(directory, header, cfg, data, model, optimizer, schedule, probes, device)
+    return Job(directory, complete.line(), cfg, data, model, optimizer, schedule, probes, device)
 
 
 def run(job: Job) -> str:
@@ -257,6 +293,7 @@ def train_recorded(job: Job, anew: bool) -> str:
             probes=job.probes,
             schedule=job.schedule,
             test_every=cfg.test_every,
+            precise=cfg.precise_statistics,
             start=step,
             initial=initial,
             save=save,
@@ -389,14 +426,6 @@ def run_name(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[st
     if len(name) > 200:  # file systems stop at 255
         name = name[:180] + "_" + hashlib.sha256(name.encode()).hexdigest()[:16]
     return name
-
-
-def fingerprint(cfg: DictConfig) -> str:
-    """A hash of all in the config that the record of the run depends on."""
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    science = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
-    science["data"] = {k: v for k, v in config["data"].items() if k not in NOT_SCIENCE_OF_DATA}
-    return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def choose_device(name: str) -> "torch.device":

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bnstudy.header import DataFacts, Header
+
 Line = dict[str, Any]
 
 # By network, which is also the first part of an experiment's name.
@@ -94,6 +96,12 @@ PROBES_OF = {
 }
 SIZES = [-1.0, 0.0, 1.0, 2.0, 4.0]
 EXPERIMENTS = (*GRIDS, *AXES)
+# By option of the data group, as the data sets themselves say it: a test compares them.
+FACTS = {
+    "digits": DataFacts("digits", "classification", 10, 1500, 297, "0" * 16),
+    "cifar10": DataFacts("CIFAR-10", "classification", 10, 50_000, 10_000, "0" * 16),
+    "deep_linear": DataFacts("deep_linear", "regression", 0, 1000, 0, "0" * 16),
+}
 
 
 def network(experiment: str) -> str:
@@ -130,15 +138,22 @@ def make_header(experiment: str, norm: str, lr: float, seed: int, scale: str = "
         "probes": probes,
     }
     choices = {"data": data, "model": net, "norm": norm, "init": "xavier_uniform"}
-    return {
-        "experiment": experiment,
-        "scale": scale,
-        "choices": choices | {"optimizer": "sgd", "scale": scale},
-        "config": config,
-        "fingerprint": f"{experiment}{norm}{lr}{seed}",
-        "layers": [f"layer{i}" for i in range(1, DEPTH[net] + 1)],
-        "data": {"name": data},
-    }
+    return Header(
+        experiment=experiment,
+        scale=scale,
+        choices=choices | {"optimizer": "sgd", "scale": scale},
+        config=config,
+        fingerprint=f"{experiment}{norm}{lr}{seed}",
+        layers=[f"layer{i}" for i in range(1, DEPTH[net] + 1)],
+        data=FACTS[data],
+        steps=STEPS[net],
+        batch_size=64 if net == "vgg" else 1000,
+        device="cpu (x86_64, 1 threads)",
+        memory_format="contiguous",
+        versions={"python": "3.11.7", "bnstudy": "0.1.0", "torch": "2.14.1"},
+        started="2026-11-25T12:00:00+0000",
+        git="0" * 40,
+    ).line()
 
 
 def write_record(
@@ -331,7 +346,6 @@ def cell_header(experiment: str, cell: Line, seed: int, scale: str = "demo") -> 
     header["config"]["probes"] = {name: probes[name] for name in PROBES_OF.get(experiment, ())}
     header["fingerprint"] = f"{experiment}{json.dumps(cell)}{seed}"
     header["layers"] = [f"layer{i}" for i in range(1, layers + 1)]
-    header["data"]["classes"] = 10
     return header
 
 

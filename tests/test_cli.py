@@ -237,7 +237,7 @@ def test_reproduce_plans_runs_and_draws(cli, tmp_path):
 
 def test_reproduce_refuses_and_reports(cli, tmp_path):
     for words, message in (
-        (["scale=huge"], "scale=huge is unknown; it must be one of demo, paper, small."),
+        (["scale=huge"], "scale=huge is unknown; it must be one of demo, long, paper, small."),
         (["optimizer.lr=0"], "optimizer.lr=0 must be a number, more than 0."),
         (["demo"], "'demo' is not KEY=VALUE"),
         (["scale=small"], "data.download=true"),
@@ -279,3 +279,53 @@ def test_a_folder_without_permission_is_refused(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert "results=locked/runs cannot be written to (Permission denied)" in done.stderr
+
+
+def test_a_learning_rate_beyond_float32_diverges_or_is_refused(zygote, tmp_path):
+    tiny = ["model=mlp", "norm=none", "steps=3", "batch_size=8", "wandb.mode=disabled"]
+    done = zygote.call(tmp_path, "train.py", *tiny, "optimizer.lr=1e38")
+    assert done.returncode == 0 and "diverged" in done.stdout
+    refused = zygote.call(tmp_path, "train.py", *tiny, "optimizer.lr=1e39")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "optimizer.lr=1e+39 is larger than the largest torch.float32 number" in refused.stderr
+
+
+@pytest.mark.parametrize("criterion", ["mse", "label_smoothing"])
+def test_the_task_is_a_choice(criterion, zygote, tmp_path):
+    tiny = ["model=mlp", "steps=2", "batch_size=8", "wandb.mode=disabled"]
+    done = zygote.call(tmp_path, "train.py", *tiny, f"criterion={criterion}")
+    assert done.returncode == 0, done.stderr
+    (record,) = tmp_path.rglob("run.jsonl")
+    first = json.loads(record.read_text().splitlines()[1])
+    assert 0 <= first["train/accuracy"] <= 1 and 0 <= first["test/accuracy"] <= 1
+    refused = zygote.call(tmp_path, "train.py", "data=deep_linear", f"criterion={criterion}")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+
+
+def test_inputs_may_be_left_as_they_are(zygote, tmp_path):
+    tiny = ["model=mlp", "steps=2", "batch_size=8", "wandb.mode=disabled"]
+    done = zygote.call(tmp_path, "train.py", *tiny, "data.normalise=false")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*data.normalise=false*/run.jsonl"))
+
+
+def test_other_images_are_another_run(zygote, tmp_path):
+    tiny = ["data=image_folder", "steps=2", "model=mlp", "batch_size=4", "wandb.mode=disabled"]
+    for name in ("one", "two"):
+        images(tmp_path / name, size=8)
+    for path in (tmp_path / "two").rglob("*.png"):  # as the first, inverted
+        Image.open(path).point(lambda value: 255 - value).save(path)
+    first = zygote.call(tmp_path, "train.py", *tiny, "data.root=one")
+    assert first.returncode == 0, first.stderr
+    again = zygote.call(tmp_path, "train.py", *tiny, "data.root=one")
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    other = zygote.call(tmp_path, "train.py", *tiny, "data.root=two")
+    assert other.returncode == 1 and "Traceback" not in other.stderr
+    assert "data.digest: " in other.stderr and "data.root: one there, two here" in other.stderr
+    more = tmp_path / "one" / "train" / "cat" / "9.png"
+    more.write_bytes((tmp_path / "two" / "train" / "cat" / "0.png").read_bytes())
+    changed = zygote.call(tmp_path, "train.py", *tiny, "data.root=one")
+    assert changed.returncode == 1 and "data.digest: " in changed.stderr
+    gone = zygote.call(tmp_path, "train.py", *tiny, "data.root=nowhere")
+    assert gone.returncode == 1 and "data.root=nowhere is no folder" in gone.stderr
+    assert len(list(tmp_path.rglob("run.jsonl"))) == 1

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from bnstudy import data
 from bnstudy.data import Batch, DataSet
+from bnstudy.tasks import half_sum_of_squares
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def numbered(count: int) -> DataSet:
     """Samples whose input is their own number, so that a batch tells the order."""
     numbers = torch.arange(count, dtype=torch.float64)[:, None]
-    return DataSet("numbered", Batch(numbers, numbers), None, data.half_sum_of_squares)
+    return DataSet("numbered", Batch(numbers, numbers), None, half_sum_of_squares)
 
 
 def colours(count: int, augment: bool = False, size: int = 8) -> DataSet:
@@ -321,8 +322,8 @@ def test_half_sum_of_squares_by_hand() -> None:
         torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
         torch.tensor([[0.0, 2.0], [1.0, 1.0]]),
     )
-    assert data.half_sum_of_squares(outputs, targets) == 0.5 * (1 + 0 + 4 + 9)
-    assert data.deep_linear().criterion is data.half_sum_of_squares
+    assert half_sum_of_squares(outputs, targets) == 0.5 * (1 + 0 + 4 + 9)
+    assert data.deep_linear().criterion is half_sum_of_squares
 
 
 # What a record says of the data
@@ -341,11 +342,12 @@ def test_digest_changes_with_the_data_only() -> None:
     assert len({first.digest, *(other.digest for other in others)}) == 5
 
 
-def test_describe_names_the_data() -> None:
-    description = colours(20).describe()
-    assert description["name"] == "colours" and description["digest"] == colours(20).digest
-    assert description["train_samples"] == description["test_samples"] == 20
-    assert data.deep_linear().describe()["test_samples"] == 0
+def test_facts_name_the_data() -> None:
+    facts = colours(20).facts()
+    assert facts.name == "colours" and facts.digest == colours(20).digest
+    assert facts.train_samples == facts.test_samples == 20
+    assert data.deep_linear().facts().test_samples == 0
+    assert (facts.task, data.deep_linear().facts().task) == ("classification", "regression")
 
 
 def test_to_moves_every_tensor() -> None:

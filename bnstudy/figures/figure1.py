@@ -12,13 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series
+from bnstudy.results import Run, Series, chance
 
 EXPERIMENTS = ("vgg",)
 LINES = {"0.1": "-", "0.5": (0, (5, 1.5))}  # by learning rate
 LAYERS = (3, 11)
 CONVOLUTIONS = 13
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -61,8 +60,7 @@ def accuracy(axes: Axes, runs: Sequence[Run], key: str, curves: str) -> None:
         label = panels.describe(cell, lr=True)
         panels.curve(axes, cell, percent, linestyle=LINES[lr], label=label)
         panels.paper(axes, cell, curves, f"_lr{lr}")
-    classes = CLASSES.get(runs[0].header["data"]["name"])
-    if classes:
-        axes.axhline(100 / classes, color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
+    guessing = 100 * chance(runs[0])
+    axes.axhline(guessing, color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
     panels.step_axis(axes, runs)
     axes.set_ylim(-3, 103)

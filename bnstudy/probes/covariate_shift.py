@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnstudy.layers import features_last
+from bnstudy.tasks import accuracy
 from bnstudy.update import Layer, Loss, Update, first_tensor, select_layers
 
 
@@ -85,11 +86,9 @@ def _module(model: nn.Module, name: str, layer: Layer) -> nn.Module:
 def _evaluate(loss: Loss, update: Update, module: nn.Module, size: float) -> dict[str, Tensor]:
     with _moved_inputs(module, size):
         outputs = loss.outputs(update.params)
-    targets = loss.batch.targets
-    measured = {"loss": loss.criterion(outputs, targets)}
-    if not targets.is_floating_point():
-        measured["accuracy"] = (outputs.argmax(1) == targets).float().mean()
-    return measured
+    measured = {"loss": loss.criterion(outputs, loss.batch.targets)}
+    right = accuracy(outputs, loss.batch.targets)
+    return measured if right is None else measured | {"accuracy": right}
 
 
 @contextmanager
