@@ -240,6 +240,7 @@ class Layer:
     norm: tuple[str, ...]  # of the norm (gamma, beta), and scalars beside it; empty without any
     output: str  # the module whose output the activation function sees
     norm_module: str | None = None  # the norm itself; None where it has no module
+    activation: str | None = None  # the module whose output the next layers take; None if unknown
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,8 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
         parts = dict(model.get_submodule(layer).named_children())
         output = "preactivation" if "preactivation" in parts else "norm"
         norm_module = f"{layer}.norm" if "norm" in parts else None
-        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.{output}", norm_module)
+        output = f"{layer}.{output}"
+        layers[layer] = Layer(tuple(weights), tuple(norm), output, norm_module, layer)
     return layers
 
 
@@ -327,6 +329,11 @@ def sample_units(outputs: Tensor, units: int) -> Tensor:
     units = min(units, features)
     chosen = [i * features // units for i in range(units)]
     return outputs[:, chosen].transpose(0, 1).flatten(1)
+
+
+def count_samples(losses: Sequence[Loss]) -> Tensor:
+    """How many samples the batches of some losses hold together."""
+    return torch.tensor(sum(len(first_tensor(loss.batch.inputs)) for loss in losses))
 
 
 def percentiles(values: Tensor) -> Tensor:
