@@ -105,13 +105,15 @@ def test_drift_of_batches_of_another_size_compares_quantiles():
 @pytest.mark.parametrize("placement", ["before", "after"])
 def test_drift_looks_before_the_norm_before_and_after_the_activation_function(placement):
     update = step_of("mlp", "batch", f"model.placement={placement}")
-    seen = {}
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(place, values):
+        seen.setdefault(place, values)  # returns nothing: a hook's value would replace the tensor
+
     layer = update.loss.model.get_submodule("layer1")
-    layer.norm.register_forward_pre_hook(lambda _m, i: seen.setdefault("norm_input", i[0]))
-    layer.preactivation.register_forward_hook(
-        lambda _m, _i, out: seen.setdefault("preactivation", out)
-    )
-    layer.register_forward_hook(lambda _m, _i, out: seen.setdefault("activation", out))
+    layer.norm.register_forward_pre_hook(lambda _m, inputs: keep("norm_input", inputs[0]))
+    layer.preactivation.register_forward_hook(lambda _m, _i, out: keep("preactivation", out))
+    layer.register_forward_hook(lambda _m, _i, out: keep("activation", out))
     update.loss(update.params)
     before = {place: values.mean(0) for place, values in seen.items()}
     deviation = {place: values.std(0, correction=0) for place, values in seen.items()}
