@@ -13,6 +13,7 @@ ALLOWED = {
     "data": {"torch", "torchvision", "sklearn", "rich", "seeds"},
     "norms": {"torch"},
     "inits": {"torch"},
+    "memory_format": {"torch"},
     "models": {"torch", "models", "layers"},
     "update": {"torch", "data", "layers", "params", "seeds"},
     "curvature": {"torch", "params"},
