@@ -15,7 +15,7 @@ from bnstudy.params import Params
 from bnstudy.seeds import NoiseState, noise_state, probe_seed, seed_noise, set_noise_state
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
-PERCENTILES = (0.15, 0.50, 0.85)
+PERCENTILES = (15, 50, 85)
 # The parts of a layer that, like gamma and beta, scale and move what the conv or linear maps.
 NORM_PARTS = ("norm", "bias_in", "scale_out")
 
@@ -339,11 +339,13 @@ def count_samples(losses: Sequence[Loss]) -> Tensor:
 def percentiles(values: Tensor) -> Tensor:
     """The nearest-rank 15, 50 and 85 percentiles [U, 3] of values [U, M].
 
-    Sorted by hand: torch.quantile refuses more than 2^24 values.
+    The p-th is the ceil(p M / 100)-th smallest. Sorted by hand: torch.quantile refuses more than
+    2^24 values.
     """
     ranked = values.sort(dim=1).values
-    last = ranked.shape[1] - 1
-    return ranked[:, [round(fraction * last) for fraction in PERCENTILES]]
+    # In whole numbers, whose product no rounding moves past a rank.
+    ranks = [-(-percent * ranked.shape[1] // 100) for percent in PERCENTILES]
+    return ranked[:, [rank - 1 for rank in ranks]]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ ALLOWED = {
     "data": {"torch", "torchvision", "sklearn", "rich", "seeds", "header", "tasks"},
     "norms": {"torch"},
     "inits": {"torch"},
+    "memory_format": {"torch"},
     "models": {"torch", "models", "layers"},
     "update": {"torch", "data", "layers", "params", "seeds"},
     "curvature": {"torch", "params"},
