@@ -84,8 +84,8 @@ class GhostBatchNorm(BatchNorm):
         parts = input.tensor_split(groups)
         if len(parts[-1]) * input.shape[2:].numel() < 2:
             raise ValueError(
-                f"norm.samples={self.samples} cuts batch_size={len(input)} into parts of which one "
-                "is a single value of a feature, without variance; use norm.samples=3 or more."
+                f"norm.samples={self.samples} cuts batch_size={len(input)} into groups of which "
+                "one has a single value of a feature, without variance; use norm.samples=3 or more."
             )
         outputs: list[Tensor] = []
         means, variances = (input.new_zeros(groups, input.shape[1]) for _ in range(2))
@@ -184,7 +184,7 @@ class LpNorm(nn.Module):
 
     `eps` is one more term of the power mean, s_p = (mean |y|^p + eps^p)^(1/p), and the larger of
     max |y| and eps for p = inf. It has the units of the inputs for every p, and is part of
-    `running_power_mean`. Where several elements are the largest, the gradient takes one of them.
+    `running_power_mean`. Where several elements are the largest, they share the gradient.
 
     Raises ValueError for p below 1, and for eps or momentum out of range.
     """
@@ -221,7 +221,7 @@ class LpNorm(nn.Module):
 
 
 class _LpNormalize(torch.autograd.Function):
-    """z of `LpNorm` with its gradient written out, which takes half the passes of torch's own.
+    """z of `LpNorm` with its gradient written out, which takes fewer passes than torch's own.
 
     Second derivatives are torch's own, of the same formulas.
     """

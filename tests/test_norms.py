@@ -185,7 +185,9 @@ def test_ghost_batches_have_second_derivatives():
 
 def test_a_ghost_batch_of_a_single_value_is_refused_and_avoided_where_it_can_be():
     assert GhostBatchNorm(3, 4)(torch.randn(9, 3)).shape == (9, 3)  # 3, 3, 3 and not 4, 4, 1
-    with pytest.raises(ValueError, match=r"norm.samples=2 cuts batch_size=3 into parts of which"):
+    with pytest.raises(
+        ValueError, match=r"norm.samples=2 cuts batch_size=3 into groups of which one has"
+    ):
         GhostBatchNorm(3, 2)(torch.randn(3, 3))
     assert GhostBatchNorm(3, 2)(torch.randn(3, 3, 2)).shape == (3, 3, 2)
     for samples in (0, -1, 1.5):
