@@ -32,7 +32,7 @@ def train(
     seed: int,
     probes: Mapping[str, Probe],
     schedule: Callable[[int, int], float] = constant,
-    test_every: int = 0,
+    test_every: int | None = 0,
     precise: bool = False,
     start: int = 0,
     initial: Params | None = None,
@@ -96,7 +96,7 @@ def train(
             save(step + 1)
         if stopping:
             return "interrupted"
-    final = evaluate(model, data, batch_size, seed, precise)
+    final = {} if test_every is None else evaluate(model, data, batch_size, seed, precise)
     if final:
         recorder.log(steps, final)
     return "finished" if recorder.flush() else "diverged"

@@ -162,6 +162,7 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     """Instantiate the config; the initial weights are a function of the seed, on every device."""
     import torch
 
+    from bnstudy.memory_format import choose
     from bnstudy.params import trainable
     from bnstudy.update import Loss, layers_of, select_layers
 
@@ -184,7 +185,9 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     # Seeded again: constructors draw numbers too, and not the same number of them in every torch.
     torch.manual_seed(cfg.seed)
     instantiate(cfg.init)(model)
-    model.to(device)
+    chosen = choose(model, cfg.memory_format, device)
+    model.to(device, memory_format=chosen)
+    data = replace(data, memory_format=chosen)
     probes = instantiate(cfg.probes, _convert_="all")
     layers = layers_of(model)
     for name, options in cfg.probes.items():
@@ -199,7 +202,7 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
         steps=cfg.steps,
         batch_size=cfg.batch_size,
         device=describe_device(device),
-        memory_format="contiguous",
+        memory_format=str(chosen).removeprefix("torch.").removesuffix("_format"),
         versions=versions(),
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         git=git_revision(),
@@ -271,7 +274,7 @@ def train_recorded(job: Job, anew: bool) -> str:
     initial = copy_of(job.model) if job.probes else None
     step = checkpoint.load(path, key, job.model, job.optimizer, job.device, recorded)
     recorder = Recorder(job.directory, job.header, step, mirrors)
-    due = cadence(cfg.save_every, cfg.save_seconds)
+    due = cadence(cfg.save_every or 0, cfg.save_seconds)
     kept = cadence(cfg.keep_every, 0)
 
     def save(step: int) -> None:
@@ -335,6 +338,8 @@ def check(cfg: DictConfig) -> None:
     for key in ("steps", "batch_size", "probe_every"):
         check_positive_int(key, cfg[key])
     for key in ("test_every", "save_every", "keep_every", "seed"):
+        if cfg[key] is None and key in ("test_every", "save_every"):
+            continue
         if not is_int(cfg[key]) or cfg[key] < 0:
             raise ValueError(f"{key}={cfg[key]} must be a whole number, 0 or more.")
     check_number("save_seconds", cfg.save_seconds, smallest="0 or more")
