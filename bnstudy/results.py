@@ -59,6 +59,7 @@ class Run:
     header: dict[str, Any] = field(repr=False)
     outcome: str
     records: dict[str, tuple[list[int], list[Any]]] = field(repr=False)
+    seconds: float = 0.0  # that the run took by its own clock; 0 without an end line
 
     def __getitem__(self, key: str) -> Series:
         """Steps [n] and values [n, ...] of the records that have the key; KeyError if none has."""
@@ -158,7 +159,7 @@ def load_run(directory: Path | str) -> Run:
     path = _record_in(Path(directory))
     lines = _read_lines(path)
     header = _read_header(path, lines)
-    outcome = "interrupted"
+    outcome, seconds = "interrupted", 0.0
     records: dict[str, tuple[list[int], list[Any]]] = {}
     for number, raw in enumerate(lines[1:], start=2):
         try:
@@ -168,14 +169,14 @@ def load_run(directory: Path | str) -> Run:
                 break
             raise ValueError(f"{path}: line {number} is broken; move the run away.") from error
         if "end" in line:
-            outcome = line["end"]["outcome"]
+            outcome, seconds = line["end"]["outcome"], line["end"].get("seconds", 0.0)
             continue
         step = line.pop("step")
         for key, value in line.items():
             steps, values = records.setdefault(key, ([], []))
             steps.append(step)
             values.append(value)
-    return Run(Path(directory), header, outcome, records)
+    return Run(Path(directory), header, outcome, records, seconds)
 
 
 def load_runs(experiment: str, root: Path | str) -> list[Run]:

@@ -49,6 +49,7 @@ ALLOWED = {
     "status": {"recorder"},
     "figures": {"results", "figures", "matplotlib"},
     "claims": {"results", "claims"},
+    "publish": {"results", "figures", "claims", "jinja2"},
     "report": {"results", "figures", "claims", "matplotlib", "jinja2"},
 }
 RESTRICTED = {
