@@ -120,7 +120,7 @@ def row(run: Run) -> dict[str, Any]:
         "steps": run.config["steps"],
         "outcome": run.outcome,
     }
-    for key in run.keys():
+    for key in run.keys():  # noqa: SIM118  a run is no mapping
         values = run[key][1]
         if values.ndim == 1:
             known[key] = f"{values[-1]:.6g}"

@@ -1,4 +1,4 @@
-"""Make folders of results/reference: records, table, verdicts, figures and README, in one command."""
+"""Make folders of results/reference in one command: records, table, verdicts, figures, README."""
 
 import argparse
 import sys

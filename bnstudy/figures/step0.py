@@ -8,6 +8,7 @@ covariate shift relative to the gradient, in the layers where it was measured.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -86,7 +87,12 @@ def strip(axes: Axes, cell: Sequence[Run], place: float, values: Sequence[float]
     axes.plot([place - 0.14, place + 0.14], [middle, middle], color=arm.dark, linewidth=1.6)
 
 
-def dots(arm: style.Arm) -> dict[str, object]:
+def dots(arm: style.Arm) -> dict[str, Any]:
     """The look of single seeds."""
-    look = {"color": arm.colour, "marker": arm.marker, "markersize": 2.6, "alpha": 0.6}
+    look: dict[str, Any] = {
+        "color": arm.colour,
+        "marker": arm.marker,
+        "markersize": 2.6,
+        "alpha": 0.6,
+    }
     return look | {"markeredgewidth": 0}
