@@ -155,23 +155,25 @@ def answer(results: Sequence[Result]) -> list[str]:
     failed = [r for r in primary + papers if r.verdict == claims.CONTRADICTED]
     unmet = sum(result.claim.rule.paper_meets_it is False for result in failed)
     sentences = [
-        tally(primary, "primary claim", "were named before the runs"),
-        tally(papers, "exploratory claim", "the paper makes"),
-        tally(own, "exploratory claim", "this study adds"),
-        tally(elsewhere, "exploratory claim", "others make of BatchNorm"),
+        tally(primary, "primary claim", ", named before the runs"),
+        tally(papers, "exploratory claim", " of the paper"),
+        tally(own, "exploratory claim", " of this study"),
+        tally(elsewhere, "exploratory claim", " of others on BatchNorm"),
     ]
     if unmet:
         fail = "fails" if unmet == 1 else "fail"
-        sentences.append(f"Of the contradicted {unmet} {fail} by the paper's own numbers too.")
+        sentences.append(
+            f"Of the contradicted claims {unmet} {fail} by the paper's own numbers too."
+        )
     return [sentence for sentence in sentences if sentence]
 
 
-def tally(results: Sequence[Result], what: str, who: str) -> str:
+def tally(results: Sequence[Result], what: str, whose: str) -> str:
     """How many of the claims have which verdict, in a sentence; "" for no claims."""
     found = counts(results)
     parts = [f"{count} {TALLIES[verdict][count != 1]}" for verdict, count in found.items()]
     plural = "" if len(results) == 1 else "s"
-    return f"Of the {len(results)} {what}{plural} that {who}, {listed(parts)}." if parts else ""
+    return f"Of the {len(results)} {what}{plural}{whose}, {listed(parts)}." if parts else ""
 
 
 def by_seed(result: Result) -> dict[int, str]:

@@ -6,6 +6,7 @@ Needs no more than numpy: whoever has the records can redraw every figure withou
 import difflib
 import gzip
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +36,7 @@ EXTENT_OF_PROBES = ("every", "layers", "random_direction")
 ARMS = ("norm", "optimizer.lr", "seed")
 # A network has learned something if its test accuracy is this far above that of guessing.
 ABOVE_CHANCE = 0.05
+SAMPLES = 2000  # of a running mean over noisy mini-batches, at least
 # Eigenvalues of a Hessian that stand out, one for each of ten classes (Gur-Ari et al. 2018).
 OUTLIERS = 10
 SGD = ("sgd", "momentum")  # options of the optimizer group whose edge of stability is known
@@ -366,9 +368,14 @@ def trains(run: Run) -> bool:
 
 
 def steps_to(run: Run, level: float) -> float:
-    """Steps until the running mean of the training accuracy reaches a level, infinite if never."""
+    """Steps until the training accuracy reaches a level [steps], infinite if never.
+
+    The accuracy is a running mean over 2,000 samples or 1/150 of the run, whichever is more: of
+    fewer samples the mean reaches a level by chance.
+    """
     steps, accuracies = run["train/accuracy"]
-    width = min(window(run), len(steps))
+    samples = 2 * math.ceil(SAMPLES / run.batch_size / 2) + 1
+    width = min(max(window(run), samples), len(steps))
     means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
     reached = np.flatnonzero(means >= level - 1e-9)
     return float(steps[reached[0] + width // 2] + 1) if len(reached) else np.inf

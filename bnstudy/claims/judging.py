@@ -182,16 +182,15 @@ def judge(claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Result:
     unrecorded: dict[str, None] = {}
     uncontrolled = []
     for seed in seeds:
-        of_seed = runs_of(claim, ended, seed)
         try:
+            of_seed = runs_of(claim, ended, seed)
             if claim.control and not claim.control.met(*of_seed):
                 uncontrolled.append(seed)
                 continue
             value = claim.measure(*of_seed)
             detail = claim.detail(*of_seed) if claim.detail else ""
         except KeyError as error:
-            absent = f"{str(error.args[0]).split(';')[0]}: it was recorded without that probe."
-            unrecorded[absent] = None
+            unrecorded[f"{str(error.args[0]).split(';')[0]}."] = None
             continue
         if not np.isnan(value).any():
             by_seed[seed] = value
@@ -283,8 +282,9 @@ def cut_short(
 
 
 def steps_of(run: Run) -> int:
-    """The number of steps until a run ended."""
-    return max((steps[-1] for steps, _ in run.records.values() if steps), default=0)
+    """The number of steps until a run diverged."""
+    known = [run.records["train/loss"]] if "train/loss" in run else run.records.values()
+    return max((steps[-1] for steps, _ in known if steps), default=0)
 
 
 def is_of(run: Run, arm: Arm) -> bool:

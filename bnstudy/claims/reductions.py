@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bnstudy.claims.judging import Arm
 from bnstudy.claims.rules import in_words, listed
 from bnstudy.results import (
+    SAMPLES,
     Run,
     Series,
     Steps,
@@ -206,7 +207,6 @@ def median_ratio(over: tuple[Run, Series], under: tuple[Run, Series]) -> float:
 
 # The same training loss
 
-SAMPLES = 2000  # of a running mean over noisy mini-batches, at least
 BIN = 0.25  # width of a bin of the natural logarithm of the training loss
 
 
