@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import streams
+
 from bnstudy.status import Status, read_status
 
 RUNS = Path("results/runs")
@@ -77,4 +79,4 @@ def duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import streams
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from train import CANNOT_START, build, check_positive_int, describe_device, sentence, versions
@@ -590,4 +591,4 @@ def draw_surface(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)
