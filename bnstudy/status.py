@@ -4,8 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from bnstudy.lock import is_locked
 from bnstudy.recorder import read_header, read_outcome
 
 TAIL = 1_000_000  # bytes: the last lines of a record, some of which hold histograms
@@ -53,23 +52,10 @@ def read_status(directory: Path) -> Status:
         return Status(directory, state, reason=reason)
     step, rate = read_pace(record)
     steps = header["config"].get("steps", 0)
-    state = read_outcome(record) or "interrupted"
-    if running:
-        state = "running"
-    elif state == "interrupted" and reason:
-        state = "failed"
+    state = read_outcome(record)
+    if state is None:  # a record that has an end is of no run that goes on
+        state = "running" if running else "failed" if reason else "interrupted"
     return Status(directory, state, step, steps, rate, reason if state == "failed" else "")
-
-
-def is_locked(lock: Path) -> bool:
-    """Whether a process holds the lock of a run."""
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except (Timeout, PermissionError):  # another user's: readable results, and no lock for us
-        return True
 
 
 def read_reason(error: Path) -> str:

@@ -179,9 +179,13 @@ def check_options(cfg: DictConfig) -> None:
     for name, options in cfg.probes.items():
         check_target(f"probes.{name}", options, ())
         for option, value in options.items():
-            if OmegaConf.is_list(value) and len(set(value)) < max(1, len(value)):
+            if OmegaConf.is_list(value) and len(set(value)) < len(value):
                 shown = f"probes.{name}.{option}={in_words(value)}"
-                raise ValueError(f"{shown} must name something, and nothing twice.")
+                raise ValueError(f"{shown} must not have anything twice.")
+        if options.get("layers") == []:
+            raise ValueError(
+                f"probes.{name}.layers=[] measures nothing; ~probes.{name} leaves it out."
+            )
 
 
 def found(section: DictConfig, key: str, prefix: str = "") -> Any:

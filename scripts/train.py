@@ -259,11 +259,13 @@ def run(job: Job) -> str:
     It is "interrupted" after a signal, and "running in another process" if one holds the lock. If
     the run fails, its folder says why in `error.txt`.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
+
+    from bnstudy.lock import locked
 
     job.directory.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(job.directory / "lock", timeout=SECONDS_FOR_LOCK):
+        with locked(job.directory / "lock", SECONDS_FOR_LOCK):
             return run_alone(job)
     except Timeout:
         return "running in another process"
@@ -438,13 +440,18 @@ def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
 
 def git_revision() -> str:
     """The commit of this checkout, with + if files were changed; "unknown" outside of git."""
-    git = ["git", "-C", str(CONFIGS)]
+    # A hook, `git bisect run` and some CI name another repository in GIT_DIR and its like.
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    options: Any = {"cwd": CONFIGS.parent, "env": own, "stderr": subprocess.DEVNULL}
+    head = ["git", "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        revision = subprocess.check_output([*git, "rev-parse", "HEAD"], stderr=subprocess.DEVNULL)
-        changed = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=subprocess.DEVNULL)
+        root, revision = subprocess.check_output(head, **options, text=True).splitlines()
+        changed = subprocess.call(["git", "diff", "--quiet", "HEAD"], **options)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return revision.decode().strip() + ("+" if changed else "")
+    if not CONFIGS.parent.samefile(root):  # a copy without git, inside of another repository
+        return "unknown"
+    return revision + ("+" if changed else "")
 
 
 def versions() -> dict[str, str]:

@@ -37,7 +37,7 @@ def _natural(name: str) -> tuple[bool, list[tuple[int, str]]]:
 
 
 def _import_matplotlib() -> None:
-    """Import it where the backend that a notebook exports is not installed, which would stop that."""
+    """Import it also where the backend that a notebook exports is not installed."""
     if "matplotlib" in sys.modules:
         return
     backend = os.environ.pop("MPLBACKEND", None)
