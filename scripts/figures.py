@@ -86,12 +86,10 @@ def the_only_scale() -> str:
 def load(root: Path, wanted: dict[str, ModuleType]) -> dict[str, list[Run]]:
     """The runs of every experiment that the figures read, each read once."""
     experiments = dict.fromkeys(name for figure in wanted.values() for name in figure.EXPERIMENTS)
-    runs: dict[str, list[Run]] = {}
-    for experiment in experiments:
-        try:
-            runs[experiment] = load_runs(experiment, root)
-        except ValueError as error:
-            refuse(str(error), 1)
+    unreadable: list[str] = []
+    runs = {experiment: load_runs(experiment, root, unreadable) for experiment in experiments}
+    for sentence in unreadable:
+        print(f"left out: {sentence}", file=sys.stderr)
     if not any(runs.values()):
         refuse(f"There are no runs to draw in {root}; {how_to_make(experiments, root)}", 1)
     return runs

@@ -304,7 +304,7 @@ def train_recorded(job: Job, anew: bool) -> str:
     if anew:
         checkpoint.remove(path)
         checkpoint.remove_kept(job.directory)
-        record.unlink()
+        record.unlink(missing_ok=True)
     key = job.header["fingerprint"]
     recorded = count_steps(record)
     initial = copy_of(job.model) if job.probes else None
