@@ -1,6 +1,7 @@
 """Views of a run while it goes on: a progress bar or lines on a terminal.
 
-Each function returns a callable that takes the lines of the record as they are written.
+Each function returns a callable that takes the lines of the record as they are written. A stream
+that cannot be written to, on a full disk or a terminal that is gone, ends the view and not the run.
 """
 
 import sys
@@ -36,7 +37,7 @@ def progress_bar(name: str, steps: int) -> Mirror:
             state = f"{_state(line)}  {rate(line):.1f} steps/s"
             bar.update(bar.task_ids[0], completed=line["step"] + 1, state=state)
 
-    return mirror
+    return _while_it_can(mirror)
 
 
 def progress_lines(name: str, steps: int) -> Mirror:
@@ -58,7 +59,22 @@ def progress_lines(name: str, steps: int) -> Mirror:
                 flush=True,
             )
 
-    return mirror
+    return _while_it_can(mirror)
+
+
+def _while_it_can(mirror: Mirror) -> Mirror:
+    """The same view, which stops at the first line that it cannot write."""
+    gone = False
+
+    def careful(line: Line) -> None:
+        nonlocal gone
+        if not gone:
+            try:
+                mirror(line)
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                gone = True
+
+    return careful
 
 
 def _state(line: Line) -> str:

@@ -1,12 +1,16 @@
 """The record of a run: one file of JSON lines, and the views that mirror it."""
 
+import gzip
 import json
 import math
 import os
+import re
+import shutil
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 Line = dict[str, Any]
 Mirror = Callable[[Line], None]
@@ -14,6 +18,9 @@ Mirror = Callable[[Line], None]
 # Reading a tensor waits for the device, so lines wait for each other, but not for long.
 LINES_PER_WRITE = 100
 SECONDS_PER_WRITE = 1.0
+# How the lines of a record begin.
+STEP = re.compile(rb'\{"step": ?(\d+)[,}]')
+OTHERS = (b'{"header"', b'{"end"')
 
 
 class Recorder:
@@ -39,6 +46,7 @@ class Recorder:
         self._seconds = 0.0
         self._step = step
         self._ended = False
+        unpack(self.path)
         existing = read_header(self.path)
         if existing is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +54,11 @@ class Recorder:
             self._write({"header": header})
         else:
             refuse_other_config(existing, header, self.path)
+            if damage := find_damage(self.path):
+                warnings.warn(
+                    f"{self.path}: line {damage} is damaged; the run goes on before it.",
+                    stacklevel=2,
+                )
             self._seconds = _truncate(self.path, step)
             self._replay()
             self._file = self.path.open("a", encoding="utf-8")
@@ -99,9 +112,9 @@ class Recorder:
     def _replay(self) -> None:
         """Show the mirrors what is there: none of them has to remember an interrupted attempt."""
         if self.mirrors:
-            with self.path.open(encoding="utf-8") as file:
-                for text in file:
-                    line = json.loads(text)
+            with self.path.open("rb") as file:
+                for raw in file:
+                    line = json.loads(raw)
                     for mirror in self.mirrors:
                         mirror(line)
 
@@ -113,40 +126,107 @@ class Recorder:
 
 
 def read_header(path: Path) -> Line | None:
-    """The header of a record, None if there is no record yet (or a torn first line)."""
-    if not path.exists():
+    """The header of a record, None if there is no record yet (or a torn first line).
+
+    Raises ValueError, naming the file, for a file that is no record.
+    """
+    if not is_there(path):
         return None
-    with path.open(encoding="utf-8") as file:
+    with open_record(path) as file:
         first = file.readline()
-    if not first.endswith("\n"):
+    if not first.endswith(b"\n"):
         return None
+    header = (parse(first) or {}).get("header")
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is not a record of bnstudy: line 1 is no header; move it away.")
+    return header
+
+
+def parse(raw: bytes) -> Line | None:
+    """A line of a record; None for one that is torn: without its end, or no JSON object."""
     try:
-        return json.loads(first)["header"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a record of bnstudy: move it away.") from error
+        line = json.loads(raw.decode()) if raw.endswith(b"\n") else None
+    except ValueError:  # what is no UTF-8 is no JSON
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def read_lines(path: Path) -> Iterator[tuple[bytes, Line]]:
+    """The lines of a record, as they are and parsed, before any that is torn or skips a step."""
+    expected = None
+    with open_record(path) as file:
+        for raw in file:
+            line = parse(raw)
+            if line is None:
+                return
+            if "step" in line:
+                if expected not in (None, line["step"]):
+                    return
+                expected = line["step"] + 1
+            yield raw, line
 
 
 def read_outcome(path: Path) -> str | None:
-    """The outcome in the end line of a record; None for a run without one."""
-    if not path.exists():
+    """The outcome in the end line of a record; None for a run without one, or with damage."""
+    if not is_there(path) or find_damage(path):
         return None
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 1024))
-        last = file.read().splitlines()[-1:]
-    if not last or not last[0].startswith(b'{"end"'):
-        return None
-    return json.loads(last[0])["end"]["outcome"]
+    with open_record(path) as file:
+        *_, last = file
+    end = (parse(last) or {}).get("end")
+    return end.get("outcome") if isinstance(end, dict) else None
+
+
+def find_damage(path: Path) -> int | None:
+    """The number of the first line that is torn or skips a step; None for a whole record.
+
+    A torn last line is what every interruption may leave, and no damage. Of every line it looks at
+    the beginning and the end alone, so that a status takes no time.
+    """
+    expected = None
+    with open_record(path) as file:
+        for number, raw in enumerate(file, start=1):
+            step = STEP.match(raw)
+            if step and expected not in (None, int(step[1])):
+                return number
+            begun = step or raw.startswith(OTHERS)
+            if not begun or not raw.endswith((b"}\n", b"}\r\n")) or b"\0" in raw:
+                return number if file.readline() else None
+            expected = int(step[1]) + 1 if step else expected
+    return None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a record, as it was written or packed by gzip."""
+    return path.exists() or packed(path).exists()
+
+
+def packed(path: Path) -> Path:
+    """Where a record lies that was packed by gzip."""
+    return path.with_name(f"{path.name}.gz")
+
+
+def open_record(path: Path) -> IO[bytes]:
+    """The file of a record, or of one that was packed by gzip."""
+    return path.open("rb") if path.exists() else cast(IO[bytes], gzip.open(packed(path)))
+
+
+def unpack(path: Path) -> None:
+    """Write out a record of which there is a packed one alone, so that it can go on."""
+    if not path.exists() and packed(path).exists():
+        temporary = path.with_name(f"{path.name}.tmp")
+        with open_record(path) as source, temporary.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        temporary.replace(path)
 
 
 def count_steps(path: Path) -> int:
-    """How many steps of training a record holds; 0 if there is none, a torn last line left out."""
-    steps = 0
+    """How many steps of training a record holds before any damage; 0 if there is no record."""
     if read_header(path) is None:
-        return steps
-    with path.open("rb") as file:
-        for raw in file:
-            if raw.endswith(b"\n") and (b'"train/loss"' in raw or b'"train/lr"' in raw):
-                steps = json.loads(raw)["step"] + 1
+        return 0
+    steps = 0
+    for _, line in read_lines(path):
+        if "train/loss" in line or "train/lr" in line:
+            steps = line["step"] + 1
     return steps
 
 
@@ -170,17 +250,13 @@ def refuse_other_config(existing: Line, header: Line, path: Path) -> None:
 
 
 def _truncate(path: Path, step: int) -> float:
-    """Drop the lines from `step` on, the end line and a torn last line; the seconds at the cut."""
+    """Drop the lines from `step` on, the end line and all after damage; the seconds at the cut."""
     seconds, size = 0.0, 0
-    with path.open("rb") as file:
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                break
-            line = json.loads(raw)
-            if "end" in line or line.get("step", -1) >= step:
-                break
-            seconds = line.get("time", seconds)
-            size += len(raw)
+    for raw, line in read_lines(path):
+        if "end" in line or line.get("step", -1) >= step:
+            break
+        seconds = line.get("time", seconds)
+        size += len(raw)
     os.truncate(path, size)
     return seconds
 

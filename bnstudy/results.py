@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial, reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnstudy.header import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
+from bnstudy.recorder import parse
 
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -155,40 +157,66 @@ class Run:
 def load_run(directory: Path | str) -> Run:
     """The run recorded in `directory`, by `run.jsonl` or, without one, by `run.jsonl.gz`.
 
-    A torn last line is left out. Raises ValueError, naming the file, if the header or any line but
-    the last is broken.
+    A torn last line is left out. Raises ValueError, naming the file and the line, if any other line
+    is broken, or if steps of training are missing between two lines.
     """
     path = _record_in(Path(directory))
     lines = _read_lines(path)
     header = _read_header(path, lines)
     outcome, seconds = "interrupted", 0.0
     records: dict[str, tuple[list[int], list[Any]]] = {}
+    trained: list[tuple[int, int]] = []  # lines with a step of training
     for number, raw in enumerate(lines[1:], start=2):
-        try:
-            line = json.loads(raw)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}: line {number} is broken; move the run away.") from error
+        line = parse(raw)
+        if line is None and number == len(lines):
+            break
+        if line is None or not ("end" in line or isinstance(line.get("step"), int)):
+            raise ValueError(f"{path}: line {number} is broken; move the run away.")
         if "end" in line:
             outcome, seconds = line["end"]["outcome"], line["end"].get("seconds", 0.0)
             continue
         step = line.pop("step")
+        if "train/loss" in line or "train/lr" in line:
+            trained.append((number, step))
         for key, value in line.items():
             steps, values = records.setdefault(key, ([], []))
             steps.append(step)
             values.append(value)
+    _refuse_hole(path, trained)
     return Run(Path(directory), header, outcome, records, seconds)
 
 
-def load_runs(experiment: str, root: Path | str) -> list[Run]:
+def _refuse_hole(path: Path, trained: list[tuple[int, int]]) -> None:
+    """ValueError if steps are missing in a record of every step; a thinned record has no holes."""
+    pairs = list(pairwise(trained))
+    if not any(after - before == 1 for (_, before), (_, after) in pairs):
+        return
+    for (_, before), (number, after) in pairs:
+        if after - before != 1:
+            raise ValueError(
+                f"{path}: line {number} is step {after}, and the line before it is step {before}; "
+                "give the run's command again, or move the run away."
+            )
+
+
+def load_runs(experiment: str, root: Path | str, unreadable: list[str] | None = None) -> list[Run]:
     """All runs of an experiment below `root`, such as results/runs/demo, sorted by name.
 
     Interrupted and diverged ones too. A folder without a record, or with an empty one because the
-    run is just starting, is skipped.
+    run is just starting, is skipped. A record that cannot be read raises ValueError or OSError;
+    where there is a list `unreadable`, it gets their sentences, and the other runs are read.
     """
     found = [path.parent for name in RECORDS for path in Path(root, experiment).glob(f"*/{name}")]
-    return [load_run(path) for path in sorted(set(found)) if _record_in(path).stat().st_size]
+    runs: list[Run] = []
+    for directory in sorted(set(found)):
+        try:
+            if _record_in(directory).stat().st_size:
+                runs.append(load_run(directory))
+        except (OSError, ValueError) as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+    return runs
 
 
 def _record_in(directory: Path) -> Path:
@@ -203,7 +231,7 @@ def _read_lines(path: Path) -> list[bytes]:
             content = gzip.decompress(content)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: this is no whole gzip file; copy it again.") from error
-    return content.splitlines()
+    return content.splitlines(keepends=True)
 
 
 def _read_header(path: Path, lines: list[bytes]) -> dict[str, Any]:

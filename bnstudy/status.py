@@ -1,12 +1,10 @@
 """Where a run stands, read from its folder while it goes on or after it ended; needs no torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from bnstudy.recorder import read_header, read_outcome
+from bnstudy.lock import is_locked
+from bnstudy.recorder import find_damage, open_record, parse, read_header, read_outcome
 
 TAIL = 1_000_000  # bytes: the last lines of a record, some of which hold histograms
 
@@ -15,8 +13,8 @@ TAIL = 1_000_000  # bytes: the last lines of a record, some of which hold histog
 class Status:
     """A run as far as it came: `step` of `steps`, `rate` in steps per second, 0 if unknown.
 
-    `state` is "missing" (nothing there), "running", "interrupted", "failed" (`reason` says why),
-    "finished" or "diverged".
+    `state` is "missing" (nothing there), "running", "interrupted", "failed", "damaged" (its record
+    has an end, and a hole or a torn line), "finished" or "diverged"; `reason` says why.
     """
 
     directory: Path
@@ -42,7 +40,7 @@ class Status:
 def read_status(directory: Path) -> Status:
     """The status of the run in a folder.
 
-    Raises ValueError, naming the file, for a record that is none.
+    Raises ValueError, naming the file, for a record that is none; OSError if it cannot be read.
     """
     record = directory / "run.jsonl"
     header = read_header(record)
@@ -52,42 +50,39 @@ def read_status(directory: Path) -> Status:
         state = "running" if running else "failed" if reason else "missing"
         return Status(directory, state, reason=reason)
     step, rate = read_pace(record)
-    steps = header["config"].get("steps", 0)
-    state = read_outcome(record) or "interrupted"
+    steps = header.get("config", {}).get("steps", 0)
+    state = read_outcome(record)
+    if state:  # a record that has an end is of no run that goes on
+        return Status(directory, state, step, steps, rate)
     if running:
-        state = "running"
-    elif state == "interrupted" and reason:
-        state = "failed"
-    return Status(directory, state, step, steps, rate, reason if state == "failed" else "")
-
-
-def is_locked(lock: Path) -> bool:
-    """Whether a process holds the lock of a run."""
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except (Timeout, PermissionError):  # another user's: readable results, and no lock for us
-        return True
+        return Status(directory, "running", step, steps, rate)
+    if reason:
+        return Status(directory, "failed", step, steps, rate, reason)
+    if damage := find_damage(record):
+        reason = f"{record}: line {damage} is damaged; the run's command goes on before it"
+        return Status(directory, "damaged", step, steps, rate, reason)
+    return Status(directory, "interrupted", step, steps, rate)
 
 
 def read_reason(error: Path) -> str:
     """The last line of a run's error, "" if there is none."""
-    lines = error.read_text(encoding="utf-8").split("\n") if error.exists() else []
+    if not error.is_file():
+        return ""
+    lines = error.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def read_pace(record: Path) -> tuple[int, float]:
     """How many steps a record holds, and steps per second over its last lines."""
-    with record.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL))
-        lines = file.read().split(b"\n")[1:-1]  # without a first line cut in two, and a torn last
-    parsed = [json.loads(line) for line in lines if b'"train/loss"' in line]
-    if not parsed:
+    with open_record(record) as file:
+        if record.exists():
+            file.seek(max(0, record.stat().st_size - TAIL))
+        lines = file.read().splitlines(keepends=True)[1:]  # without a first line cut in two
+    parsed = [parse(line) for line in lines if b'"train/loss"' in line]
+    steps = [line for line in parsed if line and {"step", "time"} <= set(line)]
+    if not steps:
         return 0, 0.0
-    first, last = parsed[0], parsed[-1]
+    first, last = steps[0], steps[-1]
     seconds = last["time"] - first["time"]
     rate = (last["step"] - first["step"]) / seconds if seconds > 0 else 0.0
     return last["step"] + 1, rate

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import streams
+
 from bnstudy.figures import discover
 from bnstudy.wandb_mirror import let_go
 
@@ -172,4 +174,4 @@ def as_json(view: "Workspace") -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

@@ -2,10 +2,13 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
+
+import streams
 
 from bnstudy import figures
 from bnstudy.figures import style
@@ -35,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = choose(options.names, available)
     root = options.runs or RUNS / (options.scale or the_only_scale())
     out = options.out or FIGURES / (options.scale or root.resolve().name)
+    check_writable(out)
     runs = load(root, wanted)
     missing: dict[tuple[str, ...], list[str]] = {}
     for name, figure in wanted.items():
@@ -82,12 +86,10 @@ def the_only_scale() -> str:
 def load(root: Path, wanted: dict[str, ModuleType]) -> dict[str, list[Run]]:
     """The runs of every experiment that the figures read, each read once."""
     experiments = dict.fromkeys(name for figure in wanted.values() for name in figure.EXPERIMENTS)
-    runs: dict[str, list[Run]] = {}
-    for experiment in experiments:
-        try:
-            runs[experiment] = load_runs(experiment, root)
-        except ValueError as error:
-            refuse(str(error), 1)
+    unreadable: list[str] = []
+    runs = {experiment: load_runs(experiment, root, unreadable) for experiment in experiments}
+    for sentence in unreadable:
+        print(f"left out: {sentence}", file=sys.stderr)
     if not any(runs.values()):
         refuse(f"There are no runs to draw in {root}; {how_to_make(experiments, root)}", 1)
     return runs
@@ -106,14 +108,27 @@ def refuse(sentence: str, status: int) -> NoReturn:
     raise SystemExit(status)
 
 
+def check_writable(out: Path) -> None:
+    """End the command unless files can be made in the folder of pictures."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
+
+
 def draw(figure: ModuleType, runs: list[Run], path: Path) -> None:
     """Write a figure as PNG and PDF and say where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     drawn = figure.draw(runs)
     for ending in (".png", ".pdf"):
-        style.save(drawn, path.with_suffix(ending))
-        print(path.with_suffix(ending))
+        picture = path.with_suffix(ending)
+        try:
+            style.save(drawn, picture)
+        except OSError as error:
+            refuse(f"{picture} cannot be written ({error.strerror}); choose another --out.", 1)
+        print(picture)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

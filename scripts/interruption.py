@@ -1,10 +1,11 @@
-"""SIGTERM and SIGINT as a question that the loop asks after every step."""
+"""SIGTERM, SIGINT and SIGHUP as a question that the loop asks after every step."""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -13,11 +14,12 @@ _answers: list[Callable[[], object]] = []  # to the signals that came, once all 
 
 
 def listen(tell: Callable[[], None] = lambda: None, say: bool = True) -> None:
-    """From now on SIGTERM and SIGINT are noted; a second SIGINT acts at once.
+    """From now on SIGTERM, SIGINT and SIGHUP are noted; a second SIGINT acts at once.
 
-    A run then finishes its step and saves. `tell` passes the signal on to those who do the work.
-    Only the main thread of a process can listen: elsewhere signals act as ever, and the run goes on
-    from its last checkpoint.
+    SIGHUP comes when a terminal is closed; where `nohup` has it ignored, it stays so. A run then
+    finishes its step and saves. `tell` passes the signal on to those who do the work. Only the main
+    thread of a process can listen: elsewhere signals act as ever, and the run goes on from its last
+    checkpoint.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -25,7 +27,8 @@ def listen(tell: Callable[[], None] = lambda: None, say: bool = True) -> None:
             raise KeyboardInterrupt
         if say and not _came:
             # Not by print: the signal may have come in the middle of one.
-            os.write(2, b"ending after this step; give the command again to go on\n")
+            with suppress(OSError):  # the terminal may be gone
+                os.write(2, b"ending after this step; give the command again to go on\n")
         _came.append(number)
         tell()
 
@@ -34,12 +37,14 @@ def listen(tell: Callable[[], None] = lambda: None, say: bool = True) -> None:
     if "SUBMITIT_EXECUTOR" in os.environ:
         listen_to_submitit()
         return
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+            signal.signal(number, note)
 
 
 def listen_to_parent() -> None:
-    """Note SIGTERM and nothing else: Ctrl-C reaches a whole group, and the parent passes it on."""
+    """Note SIGTERM and SIGHUP alone: Ctrl-C reaches a whole group, and the parent passes it on."""
     listen(say=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -3,11 +3,11 @@
 import argparse
 import json
 import shlex
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import streams
 from figures import RUNS, how_to_make, load, refuse, the_only_scale
 
 from bnstudy import claims, report
@@ -90,4 +90,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

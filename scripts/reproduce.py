@@ -17,19 +17,23 @@ from pathlib import Path
 import figures
 import interruption
 import joblib
+import overrides as overrides_of
 import report
 import status
+import streams
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from schema import check_options
 from status import duration
 from train import (
     CANNOT_START,
     CONFIGS,
     Job,
     build,
+    check_optimizer,
     check_writable,
     describe,
     past_outcome,
@@ -58,7 +62,8 @@ def main() -> int:
     """The exit code: 0 if every run ended, however it ended, and figures and report are made."""
     options = parse()
     try:
-        planned = plan(options.experiments, options.overrides, options.workers)
+        given = read_overrides(options.overrides)
+        planned = plan(options.experiments, given, options.workers)
         check_writable(Path(planned[0].cfg.results))
         waiting = [job for job in planned if needs_to_run(job)]
         workers = options.workers or default_workers(len(waiting))
@@ -76,7 +81,7 @@ def main() -> int:
     cfg = planned[0].cfg
     drawn = draw(["--scale", cfg.scale.name, "--runs", cfg.results])
     for name, reason in failed:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        streams.say(f"failed: {name}: {reason}", sys.stderr)
     return 0 if drawn and not failed else 1
 
 
@@ -85,7 +90,7 @@ def draw(runs: list[str]) -> bool:
     command = [sys.executable, report.__file__, *runs]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
         drawn = figures.main(runs) == 0
-        print(page.communicate()[0], end="", flush=True)  # the page is what to open: it comes last
+        streams.say(page.communicate()[0].rstrip())  # the page is what to open: it comes last
     return drawn and page.returncode == 0
 
 
@@ -127,7 +132,18 @@ def parse() -> argparse.Namespace:
     wrong = [word for word in options.overrides if "=" not in word]
     if wrong:
         parser.error(f"{wrong[0]!r} is not KEY=VALUE, such as scale=demo.")
+    options.experiments = list(dict.fromkeys(options.experiments))
     return options
+
+
+def read_overrides(words: list[str]) -> list[str]:
+    """The overrides of every run; ValueError in a sentence for what they must not say."""
+    words = overrides_of.read(words, multirun=True)
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if key == "experiment":
+            raise ValueError(f"{word}: choose experiments with --experiments {value}.")
+    return words
 
 
 def positive(text: str) -> int:
@@ -276,6 +292,8 @@ def try_to_build(cfg: DictConfig) -> Job:
 
     torch.set_num_threads(1)
     with in_a_sentence():
+        check_options(cfg)
+        check_optimizer(cfg)
         known = {"experiment": cfg.experiment, "scale": cfg.scale.name}
         rest = {"choices": {}, "config": {}, "fingerprint": "", "data": {"digest": None}}
         return build(cfg, Path(), known | rest)
@@ -322,10 +340,7 @@ def execute(waiting: list[Planned], workers: int) -> list[tuple[str, str]]:
         left = (time.monotonic() - started) / done * (len(waiting) - done)
         if outcome == "stopped":  # before it started, by a signal
             continue
-        print(
-            f"[{done}/{len(waiting)}] {name}: {outcome}{note}; {duration(left)} left",
-            flush=True,
-        )
+        streams.say(f"[{done}/{len(waiting)}] {name}: {outcome}{note}; {duration(left)} left")
         if outcome == "failed":
             failed.append((name, note))
     return failed
@@ -357,4 +372,4 @@ def work(overrides: list[str], parent: int) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import streams
+
+from bnstudy.results import RECORDS
 from bnstudy.status import Status, read_status
 
 RUNS = Path("results/runs")
@@ -15,8 +18,8 @@ examples:
   python scripts/status.py --scale small vgg
   watch -n 10 python scripts/status.py     again every ten seconds
 
-The exit status is 1 if a run has failed. A failed or interrupted run goes on when the command that
-made it is given again.
+The exit status is 1 if a run has failed or its record is damaged. A failed or interrupted run goes
+on when the command that made it is given again.
 """
 
 
@@ -24,15 +27,22 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; its exit status."""
     options = parser().parse_args(arguments)
     root = options.runs or (RUNS / options.scale if options.scale else RUNS)
-    try:
-        found = [read_status(directory) for directory in find_runs(root, options.experiments)]
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+    found = [status_of(directory) for directory in find_runs(root, options.experiments)]
     if not found:
         sys.exit(f"There are no runs in {root}.")
     for line in table(found):
         print(line)
-    return 1 if any(status.state == "failed" for status in found) else 0
+    return 1 if any(status.state in ("failed", "damaged") for status in found) else 0
+
+
+def status_of(directory: Path) -> Status:
+    """The status of a run, also of one whose record cannot be read: it hides no other."""
+    try:
+        return read_status(directory)
+    except OSError as error:
+        return Status(directory, "damaged", reason=f"{error.filename}: {error.strerror}")
+    except ValueError as error:
+        return Status(directory, "damaged", reason=str(error))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 def find_runs(root: Path, experiments: list[str]) -> list[Path]:
     """The folders of runs below a folder, however deep; one that failed early has no record."""
-    files = [path for name in ("run.jsonl", "error.txt", "lock") for path in root.rglob(name)]
+    files = [path for name in (*RECORDS, "error.txt", "lock") for path in root.rglob(name)]
     folders = sorted({path.parent for path in files})
     return [path for path in folders if not experiments or path.parent.name in experiments]
 
@@ -77,4 +87,4 @@ def duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

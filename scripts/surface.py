@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from filelock import FileLock, Timeout
+import streams
+from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 from train import CANNOT_START, build, check_positive_int, describe_device, sentence, versions
 from yaml import YAMLError
 
 from bnstudy.figures import style
 from bnstudy.header import NOT_SCIENCE_OF_DATA
+from bnstudy.lock import locked
 from bnstudy.results import Run, load_run
 from bnstudy.surface_plots import draw, load_surface, page
 
@@ -187,7 +189,7 @@ def measure_surface(options: argparse.Namespace) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name_of(weights, origin, options)}.jsonl"
     header = describe(weights, origin, frame, losses, device, options)
-    with FileLock(path.with_suffix(".lock"), timeout=0):
+    with locked(path.with_suffix(".lock"), 0):
         write(path, header, frame, weights, losses, device)
     return path
 
@@ -590,4 +592,4 @@ def draw_surface(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

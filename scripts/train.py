@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import math
 import os
 import platform
 import signal
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 import interruption
+import overrides
+import streams
 import sweeps
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
@@ -33,6 +34,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from schema import check, check_options, check_positive_int
 
 from bnstudy.digests import known_digest, remember_digest
 from bnstudy.header import (
@@ -57,7 +59,16 @@ NAMED = ("experiment", "scale", "model", "norm", "init", "optimizer.lr", "seed")
 # Long enough for scripts/status.py, which looks who holds it, to let go of it again.
 SECONDS_FOR_LOCK = 2
 # Raised for bad input before any work; the same raised later is a fault and keeps its traceback.
-CANNOT_START = (ValueError, TypeError, OSError, InstantiationException, OmegaConfBaseException)
+CANNOT_START = (
+    ValueError,
+    TypeError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,  # torch's, for sizes it has no room for
+    InstantiationException,
+    OmegaConfBaseException,
+)
 # The launchers that are plugins, and what brings them.
 PLUGINS = {
     "joblib": "hydra-joblib-launcher",
@@ -71,6 +82,7 @@ PLUGINS = {
 def main(cfg: DictConfig) -> None:
     """One run from the command line."""
     hydra_config = HydraConfig.get()
+    Composed.config = True
     if hydra_config.mode == RunMode.MULTIRUN:
         sweeps.share_machine(hydra_config.job.num)
     try:
@@ -78,15 +90,22 @@ def main(cfg: DictConfig) -> None:
     except CANNOT_START as error:
         refuse(sentence(error), hydra_config.mode, error)
     if isinstance(job, str):
-        print(job)
+        streams.say(job)
     else:
         interruption.listen()
         try:
-            print(f"{job.directory}: {run(job)}", flush=True)
+            outcome = run(job)
         except OSError as error:
             refuse(f"{job.directory}: {sentence(error)}", hydra_config.mode, error)
+        streams.say(f"{job.directory}: {outcome}")
     if interruption.came():
         interruption.leave()
+
+
+class Composed:
+    """Whether Hydra has made a config of the command line; what it raises before is a refusal."""
+
+    config = False
 
 
 def refuse(reason: str, mode: RunMode | None, error: BaseException) -> NoReturn:
@@ -122,7 +141,24 @@ def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str
     outcome = past_outcome(directory, header)
     if outcome and not cfg.force:
         return f"{directory}: {outcome} before; nothing to do"
+    check_options(cfg)
+    check_optimizer(cfg)
     return build(cfg, directory, header)
+
+
+def check_optimizer(cfg: DictConfig) -> None:
+    """ValueError unless the optimizer can make a step with nothing but gradients."""
+    import torch
+
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.ones(2, 2)
+    optimizer = instantiate(cfg.optimizer)([weight])
+    try:
+        optimizer.step()
+    except Exception as error:  # whatever the step of an optimizer raises
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        name = cfg.optimizer._target_
+        raise ValueError(f"optimizer: {name} cannot make a step ({reason}).") from error
 
 
 def describe(
@@ -153,6 +189,7 @@ def data_digest(cfg: DictConfig) -> str | None:
         return None
     digest = known_digest(options)
     if digest is None:
+        check_options(cfg)
         digest = instantiate(cfg.data).digest
         remember_digest(options, digest)
     return digest
@@ -225,11 +262,13 @@ def run(job: Job) -> str:
     It is "interrupted" after a signal, and "running in another process" if one holds the lock. If
     the run fails, its folder says why in `error.txt`.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
+
+    from bnstudy.lock import locked
 
     job.directory.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(job.directory / "lock", timeout=SECONDS_FOR_LOCK):
+        with locked(job.directory / "lock", SECONDS_FOR_LOCK):
             return run_alone(job)
     except Timeout:
         return "running in another process"
@@ -268,7 +307,7 @@ def train_recorded(job: Job, anew: bool) -> str:
     if anew:
         checkpoint.remove(path)
         checkpoint.remove_kept(job.directory)
-        record.unlink()
+        record.unlink(missing_ok=True)
     key = job.header["fingerprint"]
     recorded = count_steps(record)
     initial = copy_of(job.model) if job.probes else None
@@ -324,73 +363,6 @@ def cadence(steps: int, seconds: float) -> Callable[[int], bool]:
         return False
 
     return due
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse what no run can be made of: unknown roots, numbers out of range."""
-    root = OmegaConf.load(CONFIGS / "train.yaml")
-    groups = [key for option in root.defaults if option != "_self_" for key in option]
-    groups = [key for key in groups if " " not in key]  # "override hydra/..." is none
-    known = dict.fromkeys(key for key in [*root, *groups] if key not in ("defaults", "hydra"))
-    for key in cfg:
-        if key not in known:
-            raise ValueError(f"{key} is not a key; the keys are {', '.join(known)}.")
-    for key in ("steps", "batch_size", "probe_every"):
-        check_positive_int(key, cfg[key])
-    for key in ("test_every", "save_every", "keep_every", "seed"):
-        if cfg[key] is None and key in ("test_every", "save_every"):
-            continue
-        if not is_int(cfg[key]) or cfg[key] < 0:
-            raise ValueError(f"{key}={cfg[key]} must be a whole number, 0 or more.")
-    check_number("save_seconds", cfg.save_seconds, smallest="0 or more")
-    if not isinstance(cfg.force, bool):
-        raise ValueError(f"force={cfg.force} must be true or false.")
-    if cfg.threads is not None:
-        check_positive_int("threads", cfg.threads)
-    check_number("optimizer.lr", cfg.optimizer.lr, smallest="more than 0")
-    for key in ("momentum", "weight_decay", "eps"):
-        if key in cfg.optimizer:
-            check_number(f"optimizer.{key}", cfg.optimizer[key], smallest="0 or more")
-    if "betas" in cfg.optimizer:
-        check_betas(cfg.optimizer.betas)
-    check_number("wandb.patience", cfg.wandb.patience, smallest="more than 0")
-    for key, allowed in (
-        ("device", ("auto", "cpu", "cuda", "mps")),
-        ("progress", ("auto", "none")),
-        ("wandb.mode", ("offline", "online", "disabled")),
-        ("wandb.fallback", (None, "offline", "disabled")),
-    ):
-        if OmegaConf.select(cfg, key) not in allowed:
-            found = OmegaConf.select(cfg, key)
-            words = ", ".join("null" if word is None else word for word in allowed)
-            raise ValueError(f"{key}={found} is unknown; it must be one of {words}.")
-
-
-def check_positive_int(key: str, value: Any) -> None:
-    """ValueError unless value is a whole number from 1 on."""
-    if not is_int(value) or value < 1:
-        raise ValueError(f"{key}={value} must be a whole number, 1 or more.")
-
-
-def check_number(key: str, value: Any, smallest: str) -> None:
-    """ValueError unless value is a finite number, positive ("more than 0") or not negative."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    positive = smallest == "more than 0"
-    if not is_number or not math.isfinite(value) or value < 0 or (positive and value == 0):
-        raise ValueError(f"{key}={value} must be a number, {smallest}.")
-
-
-def check_betas(betas: Any) -> None:
-    """ValueError unless these are the two constants of Adam's averages."""
-    # torch would name no key and, of one number, say that it cannot be unpacked.
-    two = OmegaConf.is_list(betas) and len(betas) == 2
-    if not two or not all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in betas):
-        raise ValueError(f"optimizer.betas={betas} must be two numbers from 0 to less than 1.")
-
-
-def is_int(value: Any) -> bool:
-    """A whole number; True and False, which Python counts among them, are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_writable(results: Path) -> None:
@@ -471,13 +443,18 @@ def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
 
 def git_revision() -> str:
     """The commit of this checkout, with + if files were changed; "unknown" outside of git."""
-    git = ["git", "-C", str(CONFIGS)]
+    # A hook, `git bisect run` and some CI name another repository in GIT_DIR and its like.
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    options: Any = {"cwd": CONFIGS.parent, "env": own, "stderr": subprocess.DEVNULL}
+    head = ["git", "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        revision = subprocess.check_output([*git, "rev-parse", "HEAD"], stderr=subprocess.DEVNULL)
-        changed = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=subprocess.DEVNULL)
+        root, revision = subprocess.check_output(head, **options, text=True).splitlines()
+        changed = subprocess.call(["git", "diff", "--quiet", "HEAD"], **options)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return revision.decode().strip() + ("+" if changed else "")
+    if not CONFIGS.parent.samefile(root):  # a copy without git, inside of another repository
+        return "unknown"
+    return revision + ("+" if changed else "")
 
 
 def versions() -> dict[str, str]:
@@ -501,19 +478,33 @@ def sentence(error: BaseException) -> str:
         return " ".join(str(error.__cause__).splitlines())  # what the constructor raised
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher" and option in PLUGINS:
-            return f"the plugin for this launcher is missing: pip install '{PLUGINS[option]}'"
-        options = {path.stem for path in (CONFIGS / group).glob("*.yaml")}
-        options = sorted(options | {"joblib", "ray"} if group == "hydra/launcher" else options)
-        return f"{group}={option} is unknown; it must be one of {', '.join(options)}."
+        return unknown_option(group, option, error.options or [])
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be read ({str(error).splitlines()[0]})."
+    if isinstance(error, OmegaConfBaseException):
+        reason = (error.msg or str(error)).splitlines()[0].rstrip(".")
+        return f"{error.full_key or 'the config'} cannot be made out ({reason})."
     if isinstance(error, ConfigCompositionException):
-        key = str(error).splitlines()[0].removeprefix("Could not override ").strip("'.")
-        return f"{key} is not a key; --help shows those that there are."
+        first = str(error).splitlines()[0]
+        if first.startswith("Could not override '"):
+            key = first.removeprefix("Could not override ").strip("'.")
+            return f"{key} is not a key; --help shows those that there are."
+        cause = str(error.__cause__ or "").splitlines()[:1]  # which says what would be right
+        return ": ".join([first, *cause])
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.strerror}. Make room and give the command again to go on where it stopped."
     return str(error)
+
+
+def unknown_option(group: str, option: str, known: Iterable[str]) -> str:
+    """A sentence for an option that is not among those known of a group."""
+    if not group:
+        return f"--config-name={option} is unknown; the config of this command is train."
+    if group == "hydra/launcher" and option in PLUGINS:
+        return f"the plugin for this launcher is missing: pip install '{PLUGINS[option]}'"
+    options = {path.stem for path in (CONFIGS / group).glob("*.yaml")} or set(known)
+    options = sorted(options | {"joblib", "ray"} if group == "hydra/launcher" else options)
+    return f"{group}={option} is unknown; it must be one of {', '.join(options)}."
 
 
 def command() -> None:
@@ -525,12 +516,15 @@ def command() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     last = []
     try:
+        overrides.read_command_line()
         main()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         refused = isinstance(error, CompactHydraException)
-        if full or not (refused or sweeps.started()):
+        # What Hydra raises while it composes, of whatever kind, is about the command line.
+        refused = refused or not (Composed.config or sweeps.started())
+        if isinstance(error, BrokenPipeError) or full or not (refused or sweeps.started()):
             raise
         last = [sentence(error) if refused else sweeps.stopped(error)]
     if lines := sweeps.failures() + last:
@@ -538,4 +532,4 @@ def command() -> None:
 
 
 if __name__ == "__main__":
-    command()
+    streams.leave_with(command)

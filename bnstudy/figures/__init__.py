@@ -3,8 +3,11 @@
 A new figure is a new file in this folder; nothing else has to know of it.
 """
 
+import os
 import pkgutil
 import re
+import sys
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 
@@ -31,3 +34,19 @@ def title(figure: ModuleType) -> str:
 def _natural(name: str) -> tuple[bool, list[tuple[int, str]]]:
     parts = [(int(digits or 0), letters) for digits, letters in re.findall(r"(\d*)(\D*)", name)]
     return not name.startswith("figure"), parts
+
+
+def _import_matplotlib() -> None:
+    """Import it also where the backend that a notebook exports is not installed."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend:
+        os.environ["MPLBACKEND"] = backend
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+
+
+_import_matplotlib()

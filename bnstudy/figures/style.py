@@ -1,6 +1,7 @@
 """How figures look: names and colours of the arms, fonts and sizes, and files that reproduce."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,16 @@ RC: dict[str, Any] = {
 }
 
 
-def context() -> AbstractContextManager[None]:
-    """matplotlib's settings while a figure is drawn or saved; outside nothing changes."""
-    return matplotlib.rc_context(RC)
+@contextmanager
+def context() -> Iterator[None]:
+    """matplotlib's settings while a figure is drawn or saved; outside nothing changes.
+
+    They are its defaults and ours: neither a matplotlibrc nor a notebook changes a picture.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(RC)
+        yield
 
 
 def number(value: float) -> str:
