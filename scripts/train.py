@@ -36,6 +36,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnstudy.results import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
+from bnstudy.wandb_mirror import check_settings, show_again, wandb_run
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it
     import torch
@@ -115,7 +116,9 @@ def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str
     check_writable(Path(cfg.results))
     outcome = past_outcome(directory, header)
     if outcome and not cfg.force:
+        show_again(directory, **cfg.wandb)
         return f"{directory}: {outcome} before; nothing to do"
+    check_settings(**cfg.wandb)
     return build(cfg, directory, header)
 
 
@@ -422,7 +425,6 @@ def choose_device(name: str) -> "torch.device":
 def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
     """The views of the run with that header that the config asks for."""
     from bnstudy import mirrors
-    from bnstudy.wandb_mirror import wandb_run
 
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []

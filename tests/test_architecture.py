@@ -25,7 +25,7 @@ ALLOWED = {
     "recorder": set(),
     "checkpoint": {"torch"},
     "mirrors": {"recorder", "rich"},
-    "wandb_mirror": {"recorder", "wandb"},
+    "wandb_mirror": {"recorder", "results", "claims", "wandb"},
     "schedules": set(),
     "train": {"torch", "update", "params", "data", "recorder", "schedules", "seeds"},
     "results": set(),
