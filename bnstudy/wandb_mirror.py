@@ -99,6 +99,11 @@ def _check_writable(folder: str) -> None:
         ) from error
 
 
+def from_environment(name: str, default: str | None = None) -> str | None:
+    """The value of W&B's variable of that name, `default` if it is empty or not set."""
+    return os.environ.get(f"WANDB_{name}") or default
+
+
 def _sweep() -> str:
     """The sweep of W&B whose agent has started this process, "" if none has."""
     return os.environ.get("WANDB_SWEEP_ID", "")
@@ -203,6 +208,8 @@ def _start(
     dir.mkdir(parents=True, exist_ok=True)
     tags = [choices["model"], choices["norm"], choices["init"], f"lr {config['optimizer']['lr']}"]
     tags += [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+    # An agent gives them all of this again after a preemption, and no more the words of the sweep.
+    words = {"sweep_words": sys.argv[1:]} if _sweep() else {}
     return wandb.init(
         mode=mode,
         id=run_id(header),
@@ -216,7 +223,7 @@ def _start(
         name=run_name(directory, header),
         job_type="train",
         tags=list(dict.fromkeys(tags)),
-        config=config | {"header": {k: v for k, v in header.items() if k != "config"}},
+        config=config | {"header": {k: v for k, v in header.items() if k != "config"}} | words,
         settings=_settings(patience),
     )
 

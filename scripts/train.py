@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 import interruption
 import sweeps
+import wandb_agent
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     CompactHydraException,
@@ -491,6 +492,8 @@ def command() -> None:
     # The processes of launchers find what lies beside this file, as this one does.
     path = [str(CONFIGS.parent / "scripts"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    if "WANDB_SWEEP_ID" in os.environ:
+        sys.argv[1:] = wandb_agent.translate(sys.argv[1:])
     last = []
     try:
         main()

@@ -26,6 +26,7 @@ ALLOWED = {
     "checkpoint": {"torch"},
     "mirrors": {"recorder", "rich"},
     "wandb_mirror": {"recorder", "results", "claims", "wandb"},
+    "wandb_records": {"wandb"},
     "schedules": set(),
     "train": {"torch", "update", "params", "data", "recorder", "schedules", "seeds"},
     "results": set(),
