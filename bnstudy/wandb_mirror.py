@@ -65,8 +65,12 @@ def check_settings(
     if dir:
         _check_writable(dir)
     if unused := [name for name in NOT_USED if os.environ.get(name) and not _sweep()]:
-        said = f"W&B: {', '.join(unused)} without effect; the record of a run says all of them."
-        print(said, file=sys.stderr, flush=True)
+        print(
+            f"W&B: {', '.join(unused)} without effect; name, group and id of a run come from its "
+            "record.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _check_variables(project: str) -> None:

@@ -1,6 +1,7 @@
 """Write a sweep for W&B: the grid of an experiment, or a search over its learning rate alone."""
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -36,14 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(sentence(error), file=sys.stderr)
         return 1
     fixed = [f"experiment={options.experiment}", *(w for w in overrides if key(w) not in axes)]
-    low, high = options.lr or (None, None)
-    if low is None:
-        written = grid(axes, fixed, options.run_cap)
-    elif 0 < low < high:
-        written = search(axes, fixed, low, high, options.run_cap)
-    else:
+    low, high = options.lr or (0.0, 0.0)
+    if options.lr and not 0 < low < high < math.inf:
         print(f"--lr {low} {high} must be two numbers, 0 < LOW < HIGH.", file=sys.stderr)
         return 1
+    written = grid(axes, fixed, options.run_cap)
+    if options.lr:
+        written = search(axes, fixed, low, high, options.run_cap)
     sys.stdout.write(OmegaConf.to_yaml({"project": options.project, **written}))
     return 0
 
@@ -93,10 +93,12 @@ def grid(axes: Mapping[str, list[Any]], fixed: list[str], run_cap: int | None) -
     runs = 1
     for values in axes.values():
         runs *= len(values)
+    linear = any("deep_linear" in word for word in fixed)  # it has no accuracy
+    goal = ("final/loss", "minimize") if linear else ("final/accuracy", "maximize")
     return {
         "program": "scripts/train.py",
         "method": "grid",
-        "metric": {"name": "final/accuracy", "goal": "maximize"},
+        "metric": dict(zip(("name", "goal"), goal, strict=True)),
         "run_cap": run_cap or runs,
         "parameters": {name: {"values": list(values)} for name, values in axes.items()},
         "command": [*COMMAND, *fixed, "wandb.mode=online"],

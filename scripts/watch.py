@@ -61,11 +61,8 @@ def attempts(root: Path, experiment: str, scale: str, norm: str | None) -> list[
     # One folder of results has the scales below it, or is that of one scale.
     runs = [*root.glob(f"{scale}/{experiment}/*"), *root.glob(f"{experiment}/*")]
     newest = (max(run.glob("wandb/*run-*"), default=None, key=age) for run in sorted(runs))
-    return [
-        path
-        for path in newest
-        if path and norm in (None, header_of(path.parent.parent)["choices"]["norm"])
-    ]
+    found = [path for path in newest if path]
+    return [path for path in found if not norm or norm == norm_of(path.parent.parent)]
 
 
 def age(path: Path) -> float:
@@ -81,10 +78,15 @@ def header_of(run: Path) -> Line:
     return header
 
 
+def norm_of(run: Path) -> str:
+    """The norm of a run."""
+    return header_of(run)["choices"]["norm"]
+
+
 def link(attempt: Path, folder: Path) -> None:
     """Link a run of W&B under a name that says norm, lr and seed.
 
-    `wandb leet` lists folders that are named run-TIME-ID and hold run-ID.wandb; an ID has no hyphen.
+    `wandb leet` lists folders named run-TIME-ID that hold run-ID.wandb; an ID has no hyphen.
     """
     run = attempt.parent.parent
     name = run_name(run, header_of(run)).replace("-", "−")[:150]
