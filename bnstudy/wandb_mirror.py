@@ -77,7 +77,8 @@ def _check_variables(project: str) -> None:
     import wandb
 
     given = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
-    read = {name: given[name] for name in given if given[name] and name not in _hidden()}
+    by_config = () if _sweep() else READ_BY_CONFIG
+    read = {name: given[name] for name in given if given[name] and name not in by_config}
     for name, value in [*read.items(), ("WANDB_PROJECT", project)]:
         try:
             wandb.Settings().update_from_env_vars({name: value})

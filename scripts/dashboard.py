@@ -175,7 +175,7 @@ def view(experiment: str, recorded: Recorded, options: argparse.Namespace) -> "W
         sections=sections(experiment, recorded, options.layers),
         settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=filters,
+            filters=ws.And(*filters),
             groupby=[ws.Config(key) for key in (NORM, LR, *varied(experiment))],
             group_colors=colours(recorded.arms),
             pinned_columns=[

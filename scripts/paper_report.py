@@ -137,11 +137,11 @@ def grid(
                 entity=entity or "",
                 project=project,
                 name=experiment,
-                filters=[
+                filters=expr.And(
                     expr.Metric("Group") == experiment,
                     expr.Metric("JobType") == "train",
                     expr.Config("header.value.scale") == scale,
-                ],
+                ),
                 groupby=[f"config.{key}" for key in grouping],
                 pinned_columns=[dashboard.column(key) for key in grouping],
             )

@@ -47,16 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if options.dry_run:
+            sent = out / "wandb_report.json"
+            sent.write_text(paper(runs, root, options, entity=None), encoding="utf-8")
+            print(sent)
+            return 0
         written = report.write(report.make(runs, draw_command, run_command), out)
     except OSError as error:
         refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
     for path in written:
         print(path)
-    if options.dry_run:
-        written = out / "wandb_report.json"
-        written.write_text(paper(runs, root, options, entity=None), encoding="utf-8")
-        print(written)
-    elif options.wandb:
+    if options.wandb:
         show_in_wandb(runs, out, options)
         if options.wandb == "online":
             print(paper(runs, root, options, options.entity or "", save=True))
