@@ -243,7 +243,7 @@ def test_a_view_shows_one_experiment_in_the_colours_of_the_figures(runs, script,
     plots = [p["config"] for s in section["panelBankConfig"]["sections"] for p in s["panels"]]
     shown = {key for plot in plots for key in plot.get("metrics", ())}
     logged = {key for run in load_runs("vgg", runs) for key in run.records}
-    recorded = {key.split("/")[2] for key in logged if key.startswith("activations/percentiles/")}
+    recorded = {key.split("/")[2] for key in logged if key.startswith("moments/mean/")}
     layers = {match[0] for key in shown if (match := re.search(r"layer\d+", key))}
     assert layers == recorded and len(layers) > 2
 
