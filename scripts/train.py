@@ -22,6 +22,7 @@ import interruption
 import overrides
 import streams
 import sweeps
+import wandb_agent
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     CompactHydraException,
@@ -44,6 +45,7 @@ from bnstudy.header import (
     Header,
     fingerprint,
 )
+from bnstudy.wandb_mirror import check_settings, show_again, wandb_run
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it
     import torch
@@ -140,9 +142,11 @@ def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str
     check_writable(Path(cfg.results))
     outcome = past_outcome(directory, header)
     if outcome and not cfg.force:
+        show_again(directory, **cfg.wandb)
         return f"{directory}: {outcome} before; nothing to do"
     check_options(cfg)
     check_optimizer(cfg)
+    check_settings(**cfg.wandb)
     return build(cfg, directory, header)
 
 
@@ -428,7 +432,6 @@ def choose_device(name: str) -> "torch.device":
 def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
     """The views of the run with that header that the config asks for."""
     from bnstudy import mirrors
-    from bnstudy.wandb_mirror import wandb_run
 
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []
@@ -514,6 +517,8 @@ def command() -> None:
     # The processes of launchers find what lies beside this file, as this one does.
     path = [str(CONFIGS.parent / "scripts"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    if "WANDB_SWEEP_ID" in os.environ:
+        sys.argv[1:] = wandb_agent.translate(sys.argv[1:])
     last = []
     try:
         overrides.read_command_line()

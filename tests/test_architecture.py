@@ -39,7 +39,8 @@ ALLOWED = {
     "recorder": set(),
     "checkpoint": {"torch"},
     "mirrors": {"recorder", "rich"},
-    "wandb_mirror": {"recorder", "wandb"},
+    "wandb_mirror": {"recorder", "results", "claims", "wandb"},
+    "wandb_records": {"wandb"},
     "schedules": set(),
     "train": {
         *("torch", "update", "params", "data", "recorder", "schedules", "seeds"),
