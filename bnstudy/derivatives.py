@@ -1,7 +1,7 @@
 """How a probe differentiates: in full precision, uncompiled, and not on trust."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -27,14 +27,18 @@ class Differentiable(Protocol):
     def hvp(self, params: Params, vector: Params) -> Params: ...
 
 
-def disagreement(loss: Differentiable, params: Params) -> float | None:
+def disagreement(loss: Differentiable, params: Params, fixed: Container[str] = ()) -> float | None:
     """How far Hessian times vector is from the differences of gradients, relative to these.
 
     None where they agree or where the differences cannot tell. They can where two steps of unlike
     length give nearly the same, which is far from the product. On a kink of a ReLU they differ.
-    Measured at a point near `params`, off the kinks that zeros in the weights make.
+    Measured at a point near `params`, off the kinks that zeros in the weights make; parameters that
+    are `fixed` are not moved.
     """
-    scales = {name: max(float(_rms(tensor)), SMALLEST) for name, tensor in params.items()}
+    scales = {
+        name: 0.0 if name in fixed else max(float(_rms(tensor)), SMALLEST)
+        for name, tensor in params.items()
+    }
     there = add_scaled(params, _scaled(normal_like(params, 1), scales), 0.01)
     direction = _scaled(normal_like(params, 2), scales)
     product = loss.hvp(there, direction)

@@ -241,29 +241,27 @@ class Loss:
     def _fault(self, params: Params) -> str:
         """What is wrong with torch's second derivative, in a sentence; "" if nothing is."""
         plain = replace(self, guarded=False)
+        modules = dict(self.model.named_modules())
+        # An embedding that cuts the lengths of its rows passes gradients on as if it did not.
+        cut = [name for name, module in modules.items() if getattr(module, "max_norm", None)]
+        fixed = {name for name in params if name.rpartition(".")[0] in cut}
         off: float | None = None
         if self.device.type != "mps":  # Apple's GPUs have no float64
             inputs, targets = (wide(part) for part in (self.batch.inputs, self.batch.targets))
             precise = replace(plain, batch=Batch(inputs, targets), precision=torch.float64)
-            # A model may refuse numbers of another precision than it was written for.
-            with suppress(Exception):
-                off = disagreement(precise, wide(params))
+            try:
+                off = disagreement(precise, wide(params), fixed)
+            except Exception:  # a model may refuse numbers of another precision than its own
+                with suppress(RuntimeError):
+                    off = disagreement(plain, params, fixed)
         if off is None:
-            with suppress(RuntimeError):
-                off = disagreement(plain, params)
-        if not off:
             return ""
-        reparametrized = [
-            name
-            for name, module in self.model.named_modules()
-            if hasattr(module, "parametrizations")
-            or "SpectralNorm" in str(module._forward_pre_hooks)
-        ]
-        cause = f", perhaps because of the reparametrization of {reparametrized[0]!r}"
+        causes = [name for name, module in modules.items() if _is_reparametrized(module)]
+        cause = f", perhaps because of the reparametrization of {causes[0]!r}" if causes else ""
         return (
-            f"torch's second derivative of {type(self.model).__name__} is off by {off:.1%} from "
-            f"the differences of its gradient{cause if reparametrized else ''}: probes of "
-            "curvature cannot be measured, those of values and gradients can."
+            f"The Hessian of {type(self.model).__name__} that torch gives is off by {off:.1%} from "
+            f"the differences of its gradient{cause}: probes of curvature cannot be measured, "
+            "those of values and gradients can."
         )
 
     def activations(self, params: Params, modules: Iterable[str]) -> dict[str, Tensor]:
@@ -585,6 +583,13 @@ def _reparametrized(model: nn.Module, name: str, tensors: Params) -> tuple[str, 
             made = torch.func.functional_call(_Hooked(module, hook), _prefixed(own), ())
             return f"{start}{tensor_name}", made.clone()
     return name, None
+
+
+def _is_reparametrized(module: nn.Module) -> bool:
+    hooks = module._forward_pre_hooks.values()
+    return hasattr(module, "parametrizations") or any(
+        type(hook).__name__ in ("SpectralNorm", "WeightNorm") for hook in hooks
+    )
 
 
 class _Hooked(nn.Module):
