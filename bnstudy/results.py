@@ -402,7 +402,7 @@ def steps_to(run: Run, level: float) -> float:
     fewer samples the mean reaches a level by chance.
     """
     steps, accuracies = run["train/accuracy"]
-    samples = 2 * math.ceil(SAMPLES / run.batch_size / 2) + 1
+    samples = 2 * (math.ceil(SAMPLES / run.batch_size) // 2) + 1
     width = min(max(window(run), samples), len(steps))
     means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
     reached = np.flatnonzero(means >= level - 1e-9)

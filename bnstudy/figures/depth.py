@@ -158,6 +158,8 @@ def times(
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     axes.set(xlabel="depth", xlim=(-0.4, len(depths) - 0.6))
     panels.log_axis(axes)
+    if axes.get_ylim()[0] <= 0:  # no run gets there: a log axis finds no limits of its own
+        axes.set_ylim(1, max(run.config["steps"] for run in runs))
     grids.missing(axes, runs, panels.PAIR)
 
 
