@@ -178,6 +178,7 @@ def load_run(directory: Path | str) -> Run:
         step = line.pop("step")
         if "train/loss" in line or "train/lr" in line:
             trained.append((number, step))
+        line.pop("skipped", None)  # why a probe of one's own loop has no value at this step
         for key, value in line.items():
             steps, values = records.setdefault(key, ([], []))
             steps.append(step)

@@ -330,11 +330,11 @@ def measures(run: Run) -> dict[str, float]:
 
     `final/accuracy` on the test set, that of guessing if the run diverged; `diverged`, 1 or 0;
     `final/loss` of training; and medians over the probed steps: the width of the loss range along
-    the gradient (logarithm of highest / lowest), the largest gradient change, effective smoothness,
+    the gradient (highest less lowest), the largest gradient change, effective smoothness,
     internal covariate shift (length and cosine, mean over layers) and sharpness. Those that were
     recorded.
     """
-    from bnstudy.claims.reductions import CHANGE, LOSS, SHIFT, final_loss, log_width, median, upper
+    from bnstudy.claims.reductions import CHANGE, LOSS, SHIFT, final_loss, loss_width, median, upper
 
     found: dict[str, float] = {"diverged": float(run.outcome == "diverged")}
     if "test/accuracy" in run:
@@ -342,7 +342,7 @@ def measures(run: Run) -> dict[str, float]:
     if "train/loss" in run:
         found["final/loss"] = final_loss(run)
     if LOSS in run:
-        found["median/loss_range"] = log_width(run)
+        found["median/loss_range"] = median(loss_width(run)[1])
     if CHANGE in run:
         found["median/gradient_change"] = median(upper(run)[1])
         found["median/effective_beta"] = median(effective_beta(run)[1])
