@@ -226,11 +226,11 @@ def spectrum(norm: str, top: float, share: float, seed: int = 0) -> Run:
 def test_spectra() -> None:
     standard, batch = spectrum("none", 40.0, 0.8), spectrum("batch", 8.0, 0.05)
     assert curvature.median_share(standard) == pytest.approx(0.8)
-    assert curvature.outlier_ratio_over_steps(standard) == pytest.approx(20)
+    assert curvature.typical_outlier_ratio(standard) == pytest.approx(20)
     assert curvature.outliers(standard, batch) == pytest.approx(5)
     assert curvature.running_ratio(batch) == pytest.approx(5)
     few = run({"spectrum/batch_eigenvalues": [[4.0] * 10]})
-    assert math.isnan(curvature.outlier_ratio_over_steps(few))
+    assert math.isnan(curvature.typical_outlier_ratio(few))
 
 
 def test_spectra_that_have_not_converged_are_left_out() -> None:
@@ -248,8 +248,8 @@ def test_spectra_that_have_not_converged_are_left_out() -> None:
     assert curvature.median_share(known(9)) == pytest.approx(0.8)
     assert curvature.median_share(known(10)) == pytest.approx(0.1)
     assert (
-        curvature.outlier_ratio_over_steps(known(0))
-        == curvature.outlier_ratio_over_steps(known(10))
+        curvature.typical_outlier_ratio(known(0))
+        == curvature.typical_outlier_ratio(known(10))
         == 20
     )
     for statistics in ("batch", "running"):
@@ -268,7 +268,7 @@ def test_a_bulk_that_is_not_positive_is_the_strongest_case_of_outliers() -> None
         return one
 
     standard, batch = with_bulk("none", -1.0, 0), with_bulk("batch", 2.0, 0)
-    assert curvature.outlier_ratio_over_steps(standard) == math.inf
+    assert curvature.typical_outlier_ratio(standard) == math.inf
     assert curvature.outliers(standard, batch) == math.inf
     assert curvature.outliers(batch, standard) == 0
     assert math.isnan(curvature.outliers(standard, standard))

@@ -137,7 +137,7 @@ def median_share(run: Run) -> float:
     return median(gradient_share(run)[1][known])
 
 
-def outlier_ratio_over_steps(run: Run) -> float:
+def typical_outlier_ratio(run: Run) -> float:
     """The largest eigenvalue over the eleventh, median over steps."""
     known = converged(run, SPECTRUM.format("batch"))[:, : OUTLIERS + 1].all(axis=1)
     return median(outlier_ratio(run)[1][known])
@@ -153,7 +153,7 @@ def running_ratio(run: Run) -> float:
 
 def outliers(standard: Run, batch: Run) -> float:
     """How many times further out the largest eigenvalue is without BatchNorm."""
-    return ratio(outlier_ratio_over_steps(standard), outlier_ratio_over_steps(batch))
+    return ratio(typical_outlier_ratio(standard), typical_outlier_ratio(batch))
 
 
 # Effective beta
