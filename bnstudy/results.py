@@ -402,12 +402,18 @@ def steps_to(run: Run, level: float) -> float:
     The accuracy is a running mean over 2,000 samples or 1/150 of the run, whichever is more: of
     fewer samples the mean reaches a level by chance.
     """
+    steps, means = smooth_accuracy(run)
+    reached = np.flatnonzero(means >= level - 1e-9)
+    return float(steps[reached[0]] + 1) if len(reached) else np.inf
+
+
+def smooth_accuracy(run: Run) -> Series:
+    """The training accuracy as that running mean: steps [n], each in the middle, and values [n]."""
     steps, accuracies = run["train/accuracy"]
     samples = 2 * (math.ceil(SAMPLES / run.batch_size) // 2) + 1
     width = min(max(window(run), samples), len(steps))
     means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
-    reached = np.flatnonzero(means >= level - 1e-9)
-    return float(steps[reached[0] + width // 2] + 1) if len(reached) else np.inf
+    return steps[width // 2 :][: len(means)], means
 
 
 def edges(run: Run, key: str) -> tuple[Steps, Values, Values]:

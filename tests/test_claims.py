@@ -411,6 +411,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Run]]:
         for seed in FRESH:
             lines = plausible(network, lr, 1.0 + 0.1 * len(norm) + seed - FRESH[0])
             run = write(root, lines, norm, lr, seed, network, steps=lines[-1]["step"] + 1)
+            run.config["model"]["width"] = 1.0  # the paper's, which claims about step 0 ask for
             runs[network].append(run)
     # A claim finds its arms by norm and lr, whichever of its experiments they were run for.
     complete = {experiment: runs[made_up_network(experiment)] for experiment, _, _ in own}

@@ -180,8 +180,22 @@ def test_steps_to_a_level_are_interpolated_between_tests() -> None:
     assert reductions.steps_to_level(run, 0.9) == pytest.approx(400)
     assert reductions.steps_to_level(run, 0.05) == 0
     assert reductions.steps_to_level(run, 0.95) == INF
-    with pytest.raises(KeyError, match="has no train/subset_accuracy"):
-        reductions.steps_to_level(cell(), 0.5)
+
+
+def test_a_record_without_the_subset_is_judged_by_a_running_mean_over_the_batches() -> None:
+    batches = [0.0] * 100 + [1.0] * 100
+    run = cell(records={"train/accuracy": batches})
+    run.config["steps"], run.config["batch_size"] = 200, 100
+    # The mean of 21 batches rises in a line from step 89, the last with none, to step 110.
+    assert reductions.steps_to_level(run, 0.5) == pytest.approx(99.5)
+    note = reductions.level_in_words(run, run)
+    assert note == "By a running mean over the batches. Compared at 90 %."
+    lucky = cell(records={"train/accuracy": [0.4, 0.6] * 100})
+    lucky.config["steps"], lucky.config["batch_size"] = 200, 100
+    assert reductions.steps_to_level(lucky, 0.55) == INF
+    del run.records["train/accuracy"]
+    with pytest.raises(KeyError, match="has no train/accuracy"):
+        reductions.steps_to_level(run, 0.5)
 
 
 def test_arms_are_compared_at_the_highest_level_that_all_reach() -> None:
@@ -264,7 +278,7 @@ def test_the_shift_is_relative_to_the_gradient() -> None:
 
 
 def test_the_shift_of_a_run_that_ended_at_once_is_not_known() -> None:
-    standard = replace(shifts(1.0, 2.0, 0.9, "none", steps=5), outcome="diverged")
+    standard = replace(shifts(1.0, 2.0, 0.9, "none", steps=4), outcome="diverged")
     batch = shifts(1.0, 2.0, 0.5)
     assert math.isnan(primary.shift_cosine_difference(standard, batch))
     # Exploding is the opposite of having little shift.
@@ -279,6 +293,24 @@ def test_step_0_is_compared_at_the_step_size_lr() -> None:
         for key, (_, values) in list(run.records.items()):
             run.records[key] = ([1], values)
     assert math.isnan(primary.first_beta_ratio(standard, batch))
+
+
+@pytest.mark.parametrize(("width", "verdict"), [(1.0, "supported"), (0.25, "not measurable")])
+def test_step_0_is_that_of_the_full_width_network(width: float, verdict: str) -> None:
+    runs = []
+    for seed, (norm, change) in product(range(10, 15), (("none", 1.0), ("batch", 3.0))):
+        run = descent([2.3], [change], norm, seed)
+        run.config["model"]["width"] = width
+        runs.append(run)
+    assert claims.judge(BY_NAME["first_change"], {"step0": runs}).verdict == verdict
+
+
+def test_what_counts_as_training_is_a_threshold_without_a_zone() -> None:
+    for name in ("high_lr_batch", "noise_alone", "high_lr_standard"):
+        assert BY_NAME[name].rule.zone is None
+    assert BY_NAME["noise_alone"].rule.verdict(0.5, 0.0, 4.9, 5) == claims.SUPPORTED
+    assert BY_NAME["noise_alone"].rule.verdict(9.0, 5.1, 20.0, 5) == claims.CONTRADICTED
+    assert BY_NAME["high_lr_batch"].rule.verdict(9.0, 4.9, 20.0, 5) == claims.SUGGESTED
 
 
 # Drift

@@ -22,6 +22,7 @@ from bnstudy.results import (
     final_accuracy,
     find_layer,
     own_step,
+    smooth_accuracy,
 )
 
 # Arms
@@ -171,7 +172,7 @@ def matched(*blocks: Sequence[Run], by: Sequence[str]) -> list[list[Run]]:
 # Steps that runs share
 
 
-FEWEST = 10  # probed steps: a median of fewer is one of the start alone
+FEWEST = 5  # probed steps: a median of fewer is one of the start alone
 
 
 def aligned(*of: tuple[Run, Series]) -> tuple[Steps, list[Values]]:
@@ -271,12 +272,20 @@ TO_LEVEL = (
 )
 
 
-def steps_to_level(run: Run, level: float) -> float:
-    """Steps until the accuracy on the fixed training subset reaches a level [steps].
+def training_curve(run: Run) -> Series:
+    """The accuracy on the fixed training subset [1]: steps [n], values [n].
 
-    Linear interpolation between the tests; infinite if it never does.
+    Older records have none: of these a running mean over the batches, 2,000 samples or more.
     """
-    steps, accuracies = run[SUBSET]
+    return run[SUBSET] if SUBSET in run else smooth_accuracy(run)
+
+
+def steps_to_level(run: Run, level: float) -> float:
+    """Steps until the training curve reaches a level [steps].
+
+    Linear interpolation between its points; infinite if it never does.
+    """
+    steps, accuracies = training_curve(run)
     reached = np.flatnonzero(accuracies >= level - 1e-9)
     if not len(reached):
         return math.inf
@@ -301,7 +310,8 @@ def level_in_words(*runs: Run) -> str:
     level = common_level(*runs)
     steps = [steps_to_level(run, level) for run in runs]
     never = [run for run, own in zip(runs, steps, strict=True) if own == math.inf]
-    words = f"Compared at {100 * level:.0f} %"
+    words = "" if all(SUBSET in run for run in runs) else "By a running mean over the batches. "
+    words += f"Compared at {100 * level:.0f} %"
     if not never or len(never) == len(runs):
         return f"{words}{', which no run reached' if never else ''}."
     names = listed([f"{run.norm} at seed {run.seed}" for run in never])

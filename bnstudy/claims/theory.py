@@ -200,7 +200,7 @@ CLAIMS = (
     Claim(
         topic=TOPIC,
         name="theorem_4.2_second",
-        title="The second line of theorem 4.2 holds where its assumption is not asked for",
+        title="The second line of theorem 4.2 holds even without its assumption",
         says="If H preserves the relative norms of g and v: ≤ γ²/σ² (g′Hg − ⟨g, ŷ⟩‖v‖²/(mγ)).",
         source="theorem 4.2; the sizes are ours",
         arms=(BATCH,),

@@ -15,7 +15,7 @@ from bnstudy.claims.reductions import (
     loss_ratio,
     training_accuracy,
 )
-from bnstudy.claims.rules import at_most, greater, less
+from bnstudy.claims.rules import at_most, greater
 from bnstudy.results import Run, trains
 
 
@@ -51,7 +51,7 @@ CLAIMS = (
         quantity="final test accuracy, BatchNorm − standard",
         measure=test_difference,
         rule=greater(0, unit=" points", paper=2.86),
-        needs=Needs(plateau=True),
+        needs=Needs(samples=500_000, plateau=True),
     ),
     Claim(
         topic=TOPIC,
@@ -63,7 +63,7 @@ CLAIMS = (
         quantity="training accuracy over the last third of the run, BatchNorm − standard",
         measure=training_difference,
         rule=at_most(0.5, unit=" points", paper=98.75 - 99.31, why="no more than half a point"),
-        needs=Needs(plateau=True),
+        needs=Needs(samples=500_000, plateau=True),
     ),
     Claim(
         topic=TOPIC,
@@ -74,7 +74,7 @@ CLAIMS = (
         arms=(STANDARD, STANDARD_HIGH),
         quantity="test accuracy above chance at the end at lr 0.5 (none if it diverges)",
         measure=gain_at_high_lr,
-        rule=less(TRAINED, unit=" points", paper=0.0, why="so much counts as training"),
+        rule=at_most(TRAINED, unit=" points", paper=0.0, why="more counts as training"),
         control=Control("the standard network trains at lr 0.1", trains_at_low_lr),
         needs=Needs(steps=1500),
     ),
