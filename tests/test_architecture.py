@@ -14,7 +14,11 @@ ALLOWED = {
     "digests": {"header"},
     "tasks": {"torch"},
     "evaluation": {"torch", "data", "params", "seeds", "tasks", "update"},
-    "data": {"torch", "torchvision", "sklearn", "rich", "seeds", "header", "tasks"},
+    "download": {"lock", "rich"},
+    "data": {
+        *("torch", "torchvision", "sklearn", "rich", "seeds", "header", "tasks"),
+        "download",
+    },
     "norms": {"torch"},
     "inits": {"torch"},
     "models": {"torch", "models", "layers"},
