@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from bnstudy.download import download as download_file
 from bnstudy.header import DataFacts
+from bnstudy.memory_format import laid_out
 from bnstudy.seeds import Stream, derive_seed
 from bnstudy.tasks import CLASSIFICATION, REGRESSION, cross_entropy, half_sum_of_squares
 
@@ -91,6 +92,7 @@ class DataSet:
     mean: Tensor | None = None
     std: Tensor | None = None
     augment: bool = False
+    memory_format: torch.memory_format = torch.contiguous_format  # of the inputs of a batch
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -168,7 +170,7 @@ class DataSet:
         inputs = self._normalised(inputs)
         if self.augment:
             inputs = _augmented(inputs, derive_seed(seed, step, Stream.AUGMENT))
-        return Batch(inputs, targets)
+        return Batch(laid_out(inputs, self.memory_format), targets)
 
     def test_batches(self, batch_size: int) -> Iterator[Batch]:
         """The test set in its own order, normalised, never augmented; nothing if there is none."""
@@ -176,7 +178,7 @@ class DataSet:
             return
         splits = self.test.inputs.split(batch_size), self.test.targets.split(batch_size)
         for inputs, targets in zip(*splits, strict=True):
-            yield Batch(self._normalised(inputs), targets)
+            yield self._seen(Batch(inputs, targets))
 
     def test_sample(self, size: int) -> Batch | None:
         """`size` samples spread evenly over the test set, normalised; None if there is none.
@@ -185,16 +187,18 @@ class DataSet:
         """
         if self.test is None:
             return None
-        sample = self.test.spread(size)
-        return Batch(self._normalised(sample.inputs), sample.targets)
+        return self._seen(self.test.spread(size))
 
     def train_sample(self, size: int) -> Batch:
         """`size` samples spread evenly over the training set, normalised, never augmented.
 
         All of them, in their own order, where there are no more.
         """
-        sample = self.train.spread(size)
-        return Batch(self._normalised(sample.inputs), sample.targets)
+        return self._seen(self.train.spread(size))
+
+    def _seen(self, raw: Batch) -> Batch:
+        """Samples as a network takes them, not augmented."""
+        return Batch(laid_out(self._normalised(raw.inputs), self.memory_format), raw.targets)
 
     def _normalised(self, inputs: Tensor) -> Tensor:
         if inputs.dtype == torch.uint8:

@@ -75,8 +75,9 @@ def fixup(model: nn.Module) -> None:
 
     (1) the last layer of the network and of every residual branch become zero; (2) the other
     layers of L branches of m layers are scaled by L^(-1 / (2m - 2)); (3) every branch gets a scalar
-    factor, from 1, and every layer of it scalar biases before its convolution and its activation
-    function, from 0. The scalars become parameters of the layers.
+    factor, from 1, and every conv, linear and activation function of the network a scalar bias
+    before it, from 0, but for the first conv, which sees the images. The scalars become parameters
+    of the layers. ResNet-20 has 47, as in the authors' code.
     """
     kaiming(model)
     branches = list(_branches(model))
@@ -90,6 +91,12 @@ def fixup(model: nn.Module) -> None:
         nn.init.zeros_(last)
         branch[-1].scale_out = nn.Sequential(Scale(1.0, like=last), Offset(like=last))
     nn.init.zeros_(list(_layers(model))[-1].weight)
+    # Those around the branches, where they have a place for scalars: the stem and the head.
+    inside = {layer for branch in branches for layer in branch}
+    around = [m for m in model.modules() if hasattr(m, "bias_in") and m not in inside]
+    if branches and around:
+        around[0].scale_out = Offset(like=_weight(around[0]))
+        around[-1].bias_in = Offset(like=_weight(around[-1]))
 
 
 class Scale(nn.Module):

@@ -22,28 +22,33 @@ from bnstudy.recorder import Recorder
 class ObserveCallback(Callback):
     """An `Observer` of a LightningModule: `Trainer(callbacks=[ObserveCallback(...)])`.
 
-    What is observed is the module as a function, `forward`, under `criterion`; `split(batch)` says
-    what of a batch are its inputs and targets. A step is one of the optimizer, seen on the
-    last batch before it. The record's train/loss is what `training_step` returned. `more` are the
-    other arguments of `Observer`, such as `norm`, `seed` and `test`; `steps` is the trainer's.
+    What is observed is the module as a function, `forward`, under `criterion`; `split(batch)` gives
+    the inputs and the targets of a batch, for None its two items. A step is one of the optimizer,
+    seen on the last batch before it; a step that calls its closure several times, as LBFGS does, is
+    seen at the first call. The record's train/loss is what `training_step` returned, for the last
+    step of a batch. What `forward` logs in a pass of a probe is not logged. Of several processes
+    only the first observes. `more` are the other arguments of `Observer`, such as `norm`, `seed`
+    and `test`; `steps` is the trainer's.
 
-    Raises ValueError for several optimizers: a step would have several ends.
+    Raises ValueError for several optimizers, because a step would have several ends, and for a
+    batch that is no pair where no `split` is given.
     """
 
     def __init__(
         self,
         criterion: Criterion,
         probes: Probes,
-        split: Callable[[Any], Pair] = lambda batch: (batch[0], batch[1]),
+        split: Callable[[Any], Pair] | None = None,
         recorder: Recorder | Path | str | None = None,
         **more: Any,
     ) -> None:
-        self.criterion, self.probes, self.split = criterion, probes, split
+        self.criterion, self.probes, self.split = criterion, probes, split or _pair
         self.recorder, self.more = recorder, more
         self.observer: Observer | None = None
         self._batch: Any = None
         self._step = ExitStack()
         self._record: dict[str, Any] = {}
+        self._seen = -1  # the number of optimizer steps before the one that is open
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the observer, when the module is on its device and the optimizer is there."""
@@ -52,6 +57,8 @@ class ObserveCallback(Callback):
                 f"ObserveCallback found {len(trainer.optimizers)} optimizers; it observes training "
                 "by one."
             )
+        if not trainer.is_global_zero:  # one record, from one process
+            return
         steps = trainer.estimated_stepping_batches
         options: dict[str, Any] = {
             "steps": int(steps) if math.isfinite(steps) else None,  # None: say so in `more`
@@ -72,15 +79,17 @@ class ObserveCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Keep the batch: the hook before the step is not given it."""
-        self._batch = batch
+        self._batch = self.split(batch) if self.observer is not None else None
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """After the backward pass."""
-        if self.observer is not None:
-            inputs, targets = self.split(self._batch)
-            self._record = self._step.enter_context(self.observer.step(inputs, targets))
+        if self.observer is None or trainer.global_step == self._seen:
+            return  # in a step already, whose closure is called again
+        self._step.close()  # of this batch, in a loop that makes several steps with one
+        self._seen = trainer.global_step
+        self._record = self._step.enter_context(self.observer.step(*self._batch))
 
     def on_train_batch_end(
         self,
@@ -95,7 +104,7 @@ class ObserveCallback(Callback):
             # Lightning divides it by the number of batches whose gradients are added up.
             self._record["train/loss"] = outputs["loss"].detach() * trainer.accumulate_grad_batches
         self._step.close()
-        self._record = {}
+        self._record, self._seen = {}, -1
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the record."""
@@ -108,3 +117,14 @@ class ObserveCallback(Callback):
         """Leave the record without an end: interrupted."""
         if self.observer is not None:
             self.observer.__exit__(type(exception), exception, exception.__traceback__)
+
+
+def _pair(batch: Any) -> Pair:
+    """The inputs and targets of a batch that is a pair."""
+    if isinstance(batch, list | tuple) and len(batch) == 2:
+        return batch[0], batch[1]
+    size = f" of {len(batch)}" if hasattr(batch, "__len__") else ""
+    raise ValueError(
+        f"A batch is a {type(batch).__name__}{size}; ObserveCallback takes a pair of inputs and "
+        "targets, or split=..., a function of the batch that gives such a pair."
+    )

@@ -5,9 +5,11 @@ that argument and ignores it, so the two arms of a comparison have the same laye
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -15,11 +17,94 @@ class BatchNorm(_BatchNorm):
     """Batch normalization over the batch and all positions of inputs [N, C] or [N, C, ...].
 
     Ioffe & Szegedy 2015, algorithms 1 and 2. torch's own BatchNorm1d and BatchNorm2d differ from
-    this class only in that each refuses the other's shape.
+    this class only in that each refuses the other's shape. A momentum of None averages all batches.
+
+    Raises ValueError for eps or momentum out of range, and in training for a single value of every
+    feature, which has no variance.
     """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+    ) -> None:
+        _check_number("eps", eps)
+        if eps == 0:
+            raise ValueError(
+                "norm.eps=0 cannot be used, because torch refuses it in batch normalization; "
+                "use a small number such as 1e-30, which changes no variance of ordinary size."
+            )
+        if momentum is not None:
+            _check_number("momentum", momentum, most=1)
+        super().__init__(num_features, eps, momentum, affine)
 
     def _check_input_dim(self, input: Tensor) -> None:
         _check_shape(self, input)
+        if self.training and len(input) * input.shape[2:].numel() < 2:
+            raise ValueError(
+                f"batch_size={len(input)} gives {type(self).__name__} a single value of a feature, "
+                "which has no variance; use batch_size=2 or more."
+            )
+
+
+class GhostBatchNorm(BatchNorm):
+    """Batch normalization of groups of at most `samples` consecutive samples of the batch.
+
+    Hoffer et al. 2017, algorithm 1. The batch [N, C] or [N, C, ...] is cut into as few groups as
+    can be, of sizes that differ by one at most; each is normalised by its own statistics. With
+    `samples` of N or more it is `BatchNorm`, bit by bit. Parameters and buffers are those of
+    `BatchNorm`. The running statistics are updated once a step, with the mean over samples of the
+    groups' means and unbiased variances (the authors update them once for every group). So
+    evaluation uses the typical variance of a group, by which training divides.
+
+    Raises ValueError for `samples` below 1, and otherwise as `BatchNorm`.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        samples: int = 32,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+    ) -> None:
+        if not isinstance(samples, int) or samples < 1:
+            raise ValueError(f"norm.samples={samples} must be a whole number, 1 or more.")
+        super().__init__(num_features, eps, momentum, affine)
+        self.samples = samples
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input, by the statistics of the groups in training mode."""
+        self._check_input_dim(input)
+        groups = -(-len(input) // self.samples)
+        if not self.training or groups == 1:
+            return super().forward(input)
+        parts = input.tensor_split(groups)
+        if len(parts[-1]) * input.shape[2:].numel() < 2:
+            raise ValueError(
+                f"norm.samples={self.samples} cuts batch_size={len(input)} into groups of which "
+                "one has a single value of a feature, without variance; use norm.samples=3 or more."
+            )
+        outputs: list[Tensor] = []
+        means, variances = (input.new_zeros(groups, input.shape[1]) for _ in range(2))
+        affine = self.weight, self.bias
+        for part, mean, variance in zip(parts, means, variances, strict=True):
+            # With momentum 1 torch's running statistics become those of the group.
+            outputs.append(F.batch_norm(part, mean, variance, *affine, True, 1.0, self.eps))
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        with torch.no_grad():
+            shares = input.new_tensor([[len(part) / len(input)] for part in parts])
+            mean, variance = (shares * means).sum(0), (shares * variances).sum(0)
+            self.num_batches_tracked.add_(1)
+            momentum = self.momentum
+            if momentum is None:
+                momentum = 1 / self.num_batches_tracked.item()
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance, momentum)
+        return torch.cat(outputs)
 
 
 class Noise(nn.Module):
@@ -76,7 +161,7 @@ class NoisyBatchNorm(BatchNorm):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         **noise: float,
     ) -> None:
@@ -97,7 +182,11 @@ class LpNorm(nn.Module):
     through the mean and s_p. Evaluation mode uses running averages of both, of which the paper says
     nothing.
 
-    Raises ValueError for p below 1 or eps below 0.
+    `eps` is one more term of the power mean, s_p = (mean |y|^p + eps^p)^(1/p), and the larger of
+    max |y| and eps for p = inf. It has the units of the inputs for every p, and is part of
+    `running_power_mean`. Where several elements are the largest, they share the gradient.
+
+    Raises ValueError for p below 1, and for eps or momentum out of range.
     """
 
     running_mean: Tensor
@@ -114,7 +203,8 @@ class LpNorm(nn.Module):
         super().__init__()
         if not p >= 1:
             raise ValueError(f"norm.p={p} must be a number, 1 or more, or .inf for the maximum.")
-        _check_eps(eps)
+        _check_number("eps", eps)
+        _check_number("momentum", momentum, most=1)
         self.p, self.eps, self.momentum = p, eps, momentum
         self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
@@ -124,27 +214,110 @@ class LpNorm(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """The normalised input, by the batch's statistics in training mode."""
         _check_shape(self, input)
-        unit = [1, -1, *[1] * (input.dim() - 2)]
-        if self.training:
-            mean, power_mean = self._statistics(input)
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_power_mean.lerp_(power_mean, self.momentum)
-        else:
+        if not self.training:
             mean, power_mean = self.running_mean, self.running_power_mean
-        scale = 1 / power_mean if self.weight is None else self.weight / power_mean
-        output = (input - mean.view(unit)) * scale.view(unit)
-        return output if self.bias is None else output + self.bias.view(unit)
+            return _lp_normalized(input, mean, power_mean, self.weight, self.bias)
+        return _LpNormalize.apply(self, input, self.weight, self.bias)
 
-    def _statistics(self, input: Tensor) -> tuple[Tensor, Tensor]:
+
+class _LpNormalize(torch.autograd.Function):
+    """z of `LpNorm` with its gradient written out, which takes fewer passes than torch's own.
+
+    Second derivatives are torch's own, of the same formulas.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, norm: LpNorm, input: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        mean, power_mean = _lp_statistics(input, norm.p, norm.eps)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_power_mean.lerp_(power_mean, norm.momentum)
+        ctx.save_for_backward(input, weight, bias, mean, power_mean)
+        ctx.p, ctx.eps = norm.p, norm.eps
+        return _lp_normalized(input, mean, power_mean, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        input, weight, bias, mean, power_mean = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to differentiate once more
+            statistics = _lp_statistics(input, ctx.p, ctx.eps)
+            output = _lp_normalized(input, *statistics, weight, bias)
+            wanted = [t for t in (input, weight, bias) if t is not None and t.requires_grad]
+            found = iter(torch.autograd.grad(output, wanted, grad, create_graph=True))
+            return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
         over = [0, *range(2, input.dim())]
-        mean, absolute = input.mean(over), input.abs()
-        # eps is one more term of the power mean: in the units of the inputs whatever p is, and
-        # under the root, whose slope at a unit that is always zero would be infinite. Any other
-        # constant unit needs no eps, because s_p is taken before the mean is removed.
-        if self.p == math.inf:
-            return mean, absolute.amax(over).clamp(min=self.eps)
-        return mean, (absolute.pow(self.p).mean(over) + self.eps**self.p).pow(1 / self.p)
+        product = grad * input
+        to_bias = grad.sum(over)
+        to_weight = torch.addcmul(product.sum(over), to_bias, mean, value=-1).div_(power_mean)
+        affine = None if weight is None else to_weight, None if bias is None else to_bias
+        if not ctx.needs_input_grad[1]:
+            return None, None, *affine
+        scale = _lp_scale(power_mean, weight)
+        share = scale / -(input.numel() // input.shape[1])
+        to_mean = _of_units(to_bias * share, input)
+        slope, factor = _lp_slope(input, power_mean, ctx.p, share.mul_(to_weight), out=product)
+        to_input = torch.addcmul(to_mean, slope, _of_units(factor, input), out=product)
+        return None, to_input.addcmul_(grad, _of_units(scale, input)), *affine
+
+
+def _lp_statistics(input: Tensor, p: float, eps: float) -> tuple[Tensor, Tensor]:
+    """The mean and s_p of every unit [C]."""
+    over = [0, *range(2, input.dim())]
+    mean = input.mean(over)
+    # eps is one more term of the power mean: in the units of the inputs whatever p is, and under
+    # the root, whose slope at a unit that is always zero would be infinite. Any other constant unit
+    # needs no eps, because s_p is taken before the mean is removed.
+    if p == 1:
+        return mean, input.abs().mean(over).add_(eps)
+    if p == 2:
+        return mean, input.square().mean(over).add_(eps**2).sqrt()
+    if p != math.inf:
+        return mean, (input.abs().pow(p).mean(over) + eps**p).pow(1 / p)
+    # max is quicker; where elements tie, amax has the gradient of `_lp_slope`.
+    quick = input.dim() == 2 and not torch.is_grad_enabled()
+    largest = input.abs().max(0).values if quick else input.abs().amax(over)
+    return mean, largest.clamp(min=eps)
+
+
+def _lp_slope(
+    input: Tensor, power_mean: Tensor, p: float, factor: Tensor, out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The derivative of s_p by every element times their number, times factor [C], as a product.
+
+    The first of the two may lie in `out`; the second is again of units [C].
+    """
+    if p == 1:
+        return torch.sign(input, out=out), factor
+    if p == 2:
+        return input, factor / power_mean
+    if p != math.inf:
+        quotient = torch.div(input, _of_units(power_mean, input), out=out)
+        return quotient.abs_().pow_(p - 1).copysign_(input), factor
+    # 1 or -1 where the element is the largest; 0 elsewhere, and where eps is larger than all.
+    largest = torch.div(input, _of_units(power_mean, input), rounding_mode="trunc", out=out)
+    over = [0, *range(2, input.dim())]
+    ties = largest.abs().sum(over).clamp_(min=1)
+    return largest, factor.mul_(input.numel() // input.shape[1]).div_(ties)
+
+
+def _lp_normalized(
+    input: Tensor, mean: Tensor, power_mean: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    # Taking off the mean last is as accurate, because |mean| <= s_p: no number is above |gamma|.
+    scale = _lp_scale(power_mean, weight)
+    shift = -mean * scale if bias is None else torch.addcmul(bias, mean, scale, value=-1)
+    return torch.addcmul(_of_units(shift, input), input, _of_units(scale, input))
+
+
+def _lp_scale(power_mean: Tensor, weight: Tensor | None) -> Tensor:
+    return power_mean.reciprocal() if weight is None else weight / power_mean
+
+
+def _of_units(values: Tensor, input: Tensor) -> Tensor:
+    """Values [C] in the shape in which they broadcast over inputs [N, C, ...]."""
+    return values if input.dim() == 2 else values.view(-1, *[1] * (input.dim() - 2))
 
 
 class GroupNorm(nn.GroupNorm):
@@ -161,7 +334,7 @@ class GroupNorm(nn.GroupNorm):
     ) -> None:
         if channels < 1:
             raise ValueError(f"norm.channels={channels} must be a whole number, 1 or more.")
-        _check_eps(eps)
+        _check_number("eps", eps)
         most = max(1, num_features // channels)
         groups = next(groups for groups in range(most, 0, -1) if num_features % groups == 0)
         super().__init__(groups, num_features, eps, affine)
@@ -249,9 +422,11 @@ class WeightStandardization(WeightNorm):
     centred = True
 
 
-def _check_eps(eps: float) -> None:
-    if not eps >= 0:
-        raise ValueError(f"norm.eps={eps} must be a number, 0 or more.")
+def _check_number(key: str, value: float, most: float = math.inf) -> None:
+    number = isinstance(value, int | float) and math.isfinite(value)
+    if not number or not 0 <= value <= most:
+        bounds = "0 or more" if most == math.inf else f"from 0 to {most}"
+        raise ValueError(f"norm.{key}={value} must be a number, {bounds}.")
 
 
 def _check_shape(norm: nn.Module, input: Tensor) -> None:

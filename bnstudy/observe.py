@@ -3,9 +3,13 @@
 import dataclasses
 import json
 import platform
+import re
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +18,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils.rnn import PackedSequence
 
 from bnstudy.data import Batch
 from bnstudy.header import DataFacts, Header, fingerprint
@@ -21,12 +27,15 @@ from bnstudy.layers import find_layers, find_norms
 from bnstudy.params import Params, add_scaled, copy_of, trainable
 from bnstudy.recorder import Recorder, count_steps, read_header
 from bnstudy.seeds import Stream, derive_seed, noise_state, set_noise_state
+from bnstudy.untouched import refuse_changes, traces
 from bnstudy.update import (
     Layer,
     Loss,
+    NotCalled,
     Probe,
     Update,
     differentiable,
+    first_line,
     first_tensor,
     select_layers,
 )
@@ -58,17 +67,21 @@ def observe(
     gradient is that of the batch in training mode, whatever mode the model is in, at the parameters
     that require gradients; noise such as dropout is drawn from `seed`. `layers` are those of
     `layers_called` for None; or the names of some of these; or stated, as a dict. Of what
-    `torch.compile` gives the module inside is observed.
+    `torch.compile` or DistributedDataParallel gives, the module inside is observed.
 
     `test` (inputs, targets) and `later`, the batches of the steps to come, are for probes that look
-    at them. Raises ValueError where no parameter requires a gradient or `test` cannot be used.
+    at them. Raises ValueError where no parameter requires a gradient, where `test` cannot be used,
+    and for a model that a forward pass changes for good: two passes here must give one loss, and
+    what `bnstudy.untouched.traces` shows must stay. A probe raises NotMeasurable, a ValueError, for
+    what it cannot measure.
     """
-    model = _eager(model)
+    model = _inner(model)
     loss = _loss(model, criterion, (inputs, targets), seed, step=0)
     with _unmoved(model):
         params = copy_of(model)
-        _, grads = loss.value_and_grad(params)
-        found = _stated(model, inputs, layers)
+        found, value = _first_look(loss, params, layers)
+        again, grads = loss.value_and_grad(params)
+        _refuse_two_losses(model, value, again)
     return Update(
         step=0,
         loss=loss,
@@ -93,12 +106,22 @@ def layers_called(
     weights, and a layer of which nothing is trained is none. So is one that shares all its weights
     with a layer before it: they belong to the first. The model is left as it is.
     """
-    model = _eager(model)
+    model = _inner(model)
     # Called as training does, but for nothing: what it returns is not looked at.
-    loss = Loss(model, lambda outputs, _: outputs, Batch(inputs, None), seed=0)
-    with _unmoved(model), torch.no_grad():
-        params = copy_of(model)
-        found = find_layers(model, lambda: loss.outputs(params), find_norms(model, norms))
+    loss = Loss(model, lambda outputs, _: first_tensor(outputs).sum(), Batch(inputs, None), seed=0)
+    with _unmoved(model):
+        return _layers_of_pass(loss, copy_of(model), norms)[0]
+
+
+def _layers_of_pass(
+    loss: Loss, params: Params, norms: Sequence[type[nn.Module]] = ()
+) -> tuple[dict[str, Layer], Tensor]:
+    """The layers that one forward pass calls, and the loss that it gives."""
+    model, values = loss.model, []
+    # With gradients, as in training: a model may differentiate in its forward pass.
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+    run = lambda: values.append(loss(leaves).detach())  # noqa: E731
+    found = find_layers(model, run, find_norms(model, norms))
     # By identity: a tensor with two names has only the first of them in `params`.
     free = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     layers: dict[str, Layer] = {}
@@ -108,7 +131,7 @@ def layers_called(
         if weights or of_norm:
             parts = (weights, of_norm) if weights else (of_norm, ())
             layers[name] = Layer(*parts, output, norm)
-    return layers
+    return layers, values[0]
 
 
 class Observer:
@@ -137,9 +160,13 @@ class Observer:
     changes lr or momentum by itself, state them once for the header:
     `config={"optimizer": {"lr": 0.1}}`; torch's schedulers say it.
 
-    `lr` is the optimizer's, of its first group, or that given to `step`. `layers` are as in
-    `observe`, found anew when parameters are frozen or freed. `test` is (inputs, targets), for
-    probes that look at a test set.
+    `lr` is that given to `step`, or the optimizer's, of its first group where it is not 0. `layers`
+    are as in `observe`, found anew when parameters are frozen or freed. `test` is (inputs,
+    targets), for probes that look at a test set.
+
+    Nothing that a probe meets ends the training. A probe that cannot be measured at a step is left
+    out there: its reason is recorded under "skipped", and one warning says it. Only a probe that
+    needs `later` batches and is given none at its first step raises ValueError.
     """
 
     def __init__(
@@ -162,7 +189,7 @@ class Observer:
         classes: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model, self.criterion, self.probes = _eager(model), criterion, dict(probes)
+        self.model, self.criterion, self.probes = _inner(model), criterion, dict(probes)
         self.optimizer, self.seed = optimizer, seed
         self._stated, self._free = layers, []
         self.layers: dict[str, Layer] = {}  # of the last step that was looked at
@@ -170,6 +197,10 @@ class Observer:
         self.diverged = False
         self.record: dict[str, Any] = {}  # of the last step
         self._next = start
+        self._looked = False  # at the model, whether a pass leaves it as it is
+        self._fault: Exception | None = None  # why nothing of it can be measured
+        self._measured: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
         self._initial = copy_of(self.model) if start == 0 else None
         self._recorder = recorder if isinstance(recorder, Recorder) else None
         self._directory = Path(recorder) if isinstance(recorder, Path | str) else None
@@ -194,21 +225,21 @@ class Observer:
         record: dict[str, Any] = {}
         due = {name: probe for name, probe in self.probes.items() if step % probe.every == 0}
         params = copy_of(self.model) if due else {}
+        if self._initial is not None:  # parameters that are freed now are what they were
+            for name, tensor in trainable(self.model).items():
+                if name not in self._initial:
+                    self._initial[name] = tensor.clone()
         lr = self._lr(lr)  # before the step: a schedule may change it in there
         yield record
         self._next = step + 1
         _check_number(record.get("train/loss", 0.0))
         if due or self._directory is not None or self._recorder is not None:
             with _unmoved(self.model):
-                self._know_layers(inputs, lr)
+                loss = self._loss_of(inputs, targets, step)
+                self._know_layers(loss, params)
+                self._start_record(inputs, lr)
                 if due:
-                    loss = _loss(self.model, self.criterion, (inputs, targets), self.seed, step)
-                    value, grads = loss.value_and_grad(params)
-                    record.setdefault("train/loss", value)  # the loop's own, where it gave one
-                    update = self._update(step, loss, params, grads, lr, later)
-                    for name, probe in due.items():
-                        measured = probe(update)
-                        record |= {f"{name}/{key}": value for key, value in measured.items()}
+                    record |= self._measure(due, loss, params, lr, later, record)
         record.setdefault("train/lr", lr)
         self.record = record
         if self._recorder is not None and not self.diverged:
@@ -243,20 +274,76 @@ class Observer:
             self._recorder.flush()
             self._recorder.close()
 
-    def _update(
+    def _loss_of(self, inputs: Any, targets: Any, step: int) -> Loss:
+        return _loss(self.model, self.criterion, (inputs, targets), self.seed, step)
+
+    def _measure(
         self,
-        step: int,
+        due: Probes,
         loss: Loss,
         params: Params,
-        grads: Params,
         lr: float,
         later: Sequence[Pair],
-    ) -> Update:
+        record: dict[str, Any],
+    ) -> dict[str, Any]:
+        """What the probes measure at a step; "skipped" says why one does not."""
+        measured: dict[str, Any] = {}
+        step, skipped = self._next - 1, {}
+        try:
+            if self._fault is not None:
+                raise self._fault
+            value, grads = loss.value_and_grad(params)
+            measured["train/loss"] = record.get(
+                "train/loss", value
+            )  # the loop's own, if it is there
+        except Exception as error:
+            skipped = {name: self._warn(name, step, error) for name in due}
+            return measured | {"skipped": skipped}
         losses = partial(_later_loss, loss, later, self.seed, step)
         new_params = trainable(self.model)
-        return Update(
+        update = Update(
             step, loss, params, grads, new_params, lr, self.layers, losses, self.test, self._initial
         )
+        for name, probe in due.items():
+            try:
+                found = self._call(probe, update)
+            except LaterBatches:
+                if name not in self._measured:  # wrong use, at the probe's first step
+                    raise
+                skipped[name] = "no later batch is known"
+            except Exception as error:
+                skipped[name] = self._warn(name, step, error)
+            else:
+                self._measured.add(name)
+                measured |= {f"{name}/{key}": value for key, value in found.items()}
+        return measured | ({"skipped": skipped} if skipped else {})
+
+    def _call(self, probe: Probe, update: Update) -> dict[str, Tensor]:
+        try:
+            return probe(update)
+        except NotCalled:
+            # A mixture of experts, a layer that is dropped: look at those that this pass calls.
+            called, _ = _layers_of_pass(update.loss, update.params)
+            if isinstance(self._stated, Sequence):
+                called = {name: called[name] for name in self._stated if name in called}
+            if isinstance(self._stated, Mapping):
+                outputs = {layer.output for layer in called.values()}
+                stated = self._stated.items()
+                called = {name: layer for name, layer in stated if layer.output in outputs}
+            return probe(replace(update, layers=called))
+
+    def _warn(self, name: str, step: int, error: Exception) -> str:
+        """Say once that a probe is not measured, and why; the reason."""
+        reason = first_line(error)
+        kind = re.sub(r"\d+", "0", f"{type(error).__name__} {reason}")
+        if (name, kind) not in self._warned:
+            self._warned.add((name, kind))
+            said = f"The probe {name} is not measured at step {step}: {reason}. Training goes on."
+            try:
+                warnings.warn(said, stacklevel=4)
+            except Warning:  # python -W error must not end it either
+                print(said, file=sys.stderr)
+        return reason
 
     def _lr(self, given: float | None) -> float:
         if given is not None:
@@ -265,7 +352,8 @@ class Observer:
             raise ValueError(
                 "Observer knows no lr: give it the optimizer, or step(inputs, targets, lr=...)."
             )
-        return float(self.optimizer.param_groups[0]["lr"])
+        lrs = [float(group["lr"]) for group in self.optimizer.param_groups]
+        return next((lr for lr in lrs if lr), lrs[0])  # a group may be frozen by an lr of 0
 
     def _check(self, directory: Path, start: int) -> None:
         steps = self._config["steps"]
@@ -289,11 +377,23 @@ class Observer:
                 "steps: go on from a checkpoint that is not ahead of it."
             )
 
-    def _know_layers(self, inputs: Any, lr: float) -> None:
-        """What only a batch tells: the layers, and with the first the header of the record."""
+    def _know_layers(self, loss: Loss, params: Params) -> None:
+        """Find the layers when parameters are frozen or freed, and look whether a pass is clean."""
         free = list(trainable(self.model))
-        if free != self._free:
-            self._free, self.layers = free, _stated(self.model, inputs, self._stated)
+        if free == self._free and (self._looked or not params):
+            return
+        self._free = free
+        try:
+            if params and not self._looked:
+                self._looked = True
+                self.layers, value = _first_look(loss, params, self._stated)
+                _refuse_two_losses(self.model, value, loss(params))
+            else:
+                self.layers, _ = _stated(loss, copy_of(self.model), self._stated)
+        except Exception as error:
+            self._fault = error
+
+    def _start_record(self, inputs: Any, lr: float) -> None:
         if self._directory is not None and self._recorder is None:
             header = self._header(self._directory, inputs, lr)
             self._recorder = Recorder(self._directory, header, self._next - 1)
@@ -313,7 +413,7 @@ class Observer:
         experiment = directory.resolve().parent.name
         config: dict[str, Any] = {
             "experiment": experiment,
-            "batch_size": len(first_tensor(inputs)),
+            "batch_size": _batch_size(inputs),
             "optimizer": optimizer,
             "data": {"name": choices["data"]},
             "model": {},
@@ -339,20 +439,50 @@ class Observer:
         ).line()
 
 
+class LaterBatches(ValueError):
+    """A probe looks at the batches of later steps, and the loop did not give them."""
+
+
 def _loss(model: nn.Module, criterion: Criterion, batch: Pair, seed: int, step: int) -> Loss:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             f"No parameter of {type(model).__name__} requires a gradient; there is nothing to "
             "observe."
         )
-    return Loss(model, criterion, Batch(*batch), derive_seed(seed, step, Stream.NOISE))
+    seed = derive_seed(seed, step, Stream.NOISE)
+    return Loss(model, criterion, Batch(*batch), seed, guarded=True)
+
+
+def _first_look(
+    loss: Loss, params: Params, layers: Layers | None
+) -> tuple[dict[str, Layer], Tensor]:
+    """The layers to look at and the loss of the first pass, which must change nothing."""
+    before = traces(loss.model)
+    found, value = _stated(loss, params, layers)
+    refuse_changes(loss.model, before)
+    return found, value
+
+
+def _refuse_two_losses(model: nn.Module, first: Tensor, second: Tensor) -> None:
+    """ValueError for a loss that is no function of the parameters."""
+    first, second = first.detach(), second.detach()
+    # On a GPU the order of a sum may differ from pass to pass.
+    tolerance = min(1000 * torch.finfo(first.dtype).eps, 0.01)
+    if torch.allclose(first, second, rtol=tolerance, atol=0.0, equal_nan=True):
+        return
+    raise ValueError(
+        f"Two forward passes of {type(model).__name__} at one point give the losses "
+        f"{float(first):.6g} and {float(second):.6g}: the model or the criterion draws noise, or "
+        "keeps something from pass to pass, in a way that cannot be put back. Let it draw from "
+        "torch's generators, or keep it in a buffer."
+    )
 
 
 def _later_loss(loss: Loss, later: Sequence[Pair], seed: int, step: int, after: int) -> Loss:
     if after == 0:
         return loss
     if after > len(later):
-        raise ValueError(
+        raise LaterBatches(
             f"A probe asks for the batch of the training step {after} later, and {len(later)} "
             "later ones are known; give them, as in later=[(inputs, targets)]."
         )
@@ -368,19 +498,19 @@ def _test_batch(test: Pair | None) -> Batch | None:
     return Batch(*test)
 
 
-def _stated(model: nn.Module, inputs: Any, layers: Layers | None) -> dict[str, Layer]:
+def _stated(loss: Loss, params: Params, layers: Layers | None) -> tuple[dict[str, Layer], Tensor]:
     """The layers to look at; ValueError for one that the model or its parameters do not have."""
     if not isinstance(layers, Mapping):
-        return select_layers(layers_called(model, inputs), layers)
-    known = trainable(model)
+        called, value = _layers_of_pass(loss, params)
+        return select_layers(called, layers), value
     for name, layer in layers.items():
-        unknown = [weight for weight in (*layer.weights, *layer.norm) if weight not in known]
+        unknown = [weight for weight in (*layer.weights, *layer.norm) if weight not in params]
         if unknown:
             raise ValueError(
                 f"layers[{name!r}] has {unknown[0]!r}, which is no parameter of the model that "
                 "requires a gradient."
             )
-    return dict(layers)
+    return dict(layers), loss(params)
 
 
 def _check_number(loss: Any) -> None:
@@ -390,9 +520,51 @@ def _check_number(loss: Any) -> None:
         )
 
 
-def _eager(model: nn.Module) -> nn.Module:
-    """The module inside of what `torch.compile` gives, which has no second derivatives."""
-    return getattr(model, "_orig_mod", model)
+def _inner(model: nn.Module) -> nn.Module:
+    """The module inside of what `torch.compile` and data-parallel training wrap around it.
+
+    The first has no second derivatives; the second sends messages to other processes. ValueError
+    for a model that has no parameters of its own to look at.
+    """
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+            continue
+        compiled: Any = getattr(model, "_orig_mod", None)
+        if compiled is None:
+            break
+        model = compiled
+    name = type(model).__name__
+    for key, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedParameter):
+            raise ValueError(
+                f"{key!r} of {name} has no shape yet: call the model once on a batch before."
+            )
+        if parameter.is_meta:
+            raise ValueError(
+                f"{key!r} of {name} is on the meta device and has no values: load the model first."
+            )
+        if type(parameter).__name__ in ("DTensor", "FlatParameter"):
+            raise ValueError(
+                f"{key!r} of {name} is one process's share of a parameter (FSDP or DTensor); only "
+                "models whose parameters are whole in each process can be observed."
+            )
+    if next(model.parameters(), None) is None:
+        raise ValueError(f"{name} has no parameters; there is nothing to observe.")
+    return model
+
+
+def _batch_size(inputs: Any) -> int:
+    """The number of samples: of a list of images or texts its length."""
+    if isinstance(inputs, PackedSequence):
+        return int(inputs.batch_sizes[0])
+    if isinstance(inputs, Mapping):
+        return _batch_size(next(iter(inputs.values()), ()))
+    if type(inputs) is tuple:
+        return _batch_size(inputs[0]) if inputs else 0
+    if isinstance(inputs, Tensor) and inputs.dim() == 0:
+        return 1
+    return len(inputs) if hasattr(inputs, "__len__") else 1
 
 
 @contextmanager

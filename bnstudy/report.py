@@ -23,17 +23,21 @@ from bnstudy.figures import style
 from bnstudy.results import Run
 
 SYMBOLS = {  # colour is never alone: a sign and the word go with it
-    claims.REPRODUCED: "✓",
-    claims.PARTLY: "◐",
-    claims.NOT_REPRODUCED: "✗",
+    claims.SUPPORTED: "✓",
+    claims.SUGGESTED: "◐",
+    claims.NO_EFFECT: "=",
+    claims.CONTRADICTED: "✗",
+    claims.UNDECIDED: "?",
     claims.NOT_MEASURABLE: "–",
     claims.NO_RUNS: "○",
 }
 TALLIES = {  # of one claim, of several
-    claims.REPRODUCED: ("is reproduced", "are reproduced"),
-    claims.PARTLY: ("is reproduced in part", "are reproduced in part"),
-    claims.NOT_REPRODUCED: ("is not reproduced", "are not reproduced"),
-    claims.NOT_MEASURABLE: ("is not measurable at this scale", "are not measurable at this scale"),
+    claims.SUPPORTED: ("is supported", "are supported"),
+    claims.SUGGESTED: ("is suggested", "are suggested"),
+    claims.NO_EFFECT: ("shows no effect", "show no effect"),
+    claims.CONTRADICTED: ("is contradicted", "are contradicted"),
+    claims.UNDECIDED: ("is undecided", "are undecided"),
+    claims.NOT_MEASURABLE: ("is not measurable", "are not measurable"),
     claims.NO_RUNS: ("has no runs so far", "have no runs so far"),
 }
 WIDTH = 100.0  # of the small plot of an interval, in its own units
@@ -55,7 +59,7 @@ class Plot:
     """A value and its interval beside what is claimed, from 0 to WIDTH; None for what is absent."""
 
     claimed: tuple[float, float]
-    weaker: tuple[float, float]
+    zone: tuple[float, float] | None
     interval: tuple[float, float] | None
     value: float
     paper: float | None
@@ -104,18 +108,21 @@ def render(results: Sequence[Result], pictures: Sequence[Picture], runs: Sequenc
         lstrip_blocks=True,
     )
     environment.filters["whole"] = whole
-    topics = dict.fromkeys(result.claim.topic for result in results)
+    # Primary claims first; with one topic of primary and exploratory claims it would be split.
+    ordered = sorted(results, key=lambda result: not result.claim.primary)
+    topics = dict.fromkeys(result.claim.topic for result in ordered)
     return environment.get_template("report.html").render(
         answer=answer(results),
         counts=counts(results),
         labels=list(dict.fromkeys(run.label for run in runs)),
-        topics={topic: [r for r in results if r.claim.topic == topic] for topic in topics},
+        topics={topic: [r for r in ordered if r.claim.topic == topic] for topic in topics},
         by_seed=by_seed,
         plot=plot,
         width=WIDTH,
         symbols=SYMBOLS,
         method=paragraphs(claims)[2:],
         meanings=claims.VERDICTS,
+        coverage=claims.COVERAGE,
         pictures=[p for p in pictures if p.source],
         undrawn=[p for p in pictures if not p.source],
         runs=[facts(run) for run in runs],
@@ -139,29 +146,34 @@ def counts(results: Sequence[Result]) -> dict[str, int]:
 
 
 def answer(results: Sequence[Result]) -> list[str]:
-    """What came out: a sentence on the claims of the paper, of this study, and of others."""
-    own = [result for result in results if result.claim.topic == claims.ADDED]
-    others = [result for result in results if result.claim.topic in claims.OTHERS]
-    papers = [result for result in results if result not in own + others]
-    failed = [result for result in papers if result.verdict == claims.NOT_REPRODUCED]
+    """What came out: a sentence on the primary claims, and on the others by who makes them."""
+    primary = [result for result in results if result.claim.primary]
+    others = [result for result in results if not result.claim.primary]
+    own = [result for result in others if result.claim.topic == claims.ADDED]
+    elsewhere = [result for result in others if result.claim.topic in claims.OTHERS]
+    papers = [result for result in others if result not in own + elsewhere]
+    failed = [r for r in primary + papers if r.verdict == claims.CONTRADICTED]
     unmet = sum(result.claim.rule.paper_meets_it is False for result in failed)
     sentences = [
-        tally(papers, "the paper makes"),
-        tally(own, "this study adds"),
-        tally(others, "others make of BatchNorm"),
+        tally(primary, "primary claim", ", named before the runs"),
+        tally(papers, "exploratory claim", " of the paper"),
+        tally(own, "exploratory claim", " of this study"),
+        tally(elsewhere, "exploratory claim", " of others on BatchNorm"),
     ]
     if unmet:
         fail = "fails" if unmet == 1 else "fail"
-        sentences[0] += f" Of those not reproduced {unmet} {fail} by the paper's own numbers too."
+        sentences.append(
+            f"Of the contradicted claims {unmet} {fail} by the paper's own numbers too."
+        )
     return [sentence for sentence in sentences if sentence]
 
 
-def tally(results: Sequence[Result], who: str) -> str:
+def tally(results: Sequence[Result], what: str, whose: str) -> str:
     """How many of the claims have which verdict, in a sentence; "" for no claims."""
     found = counts(results)
     parts = [f"{count} {TALLIES[verdict][count != 1]}" for verdict, count in found.items()]
     plural = "" if len(results) == 1 else "s"
-    return f"Of the {len(results)} claim{plural} that {who}, {listed(parts)}." if parts else ""
+    return f"Of the {len(results)} {what}{plural}{whose}, {listed(parts)}." if parts else ""
 
 
 def by_seed(result: Result) -> dict[int, str]:
@@ -178,8 +190,8 @@ def plot(result: Result) -> Plot | None:
     rule = result.claim.rule
     if math.isnan(result.value):
         return None
-    weaker = rule.weaker or rule.claimed
-    bounds = (rule.claimed.low, rule.claimed.high, weaker.low, weaker.high)
+    bounds = (rule.claimed.low, rule.claimed.high)
+    bounds += (rule.zone.low, rule.zone.high) if rule.zone else ()
     numbers = (*bounds, result.value, result.low, result.high, rule.paper)
     finite = [number for number in numbers if number is not None and math.isfinite(number)]
     log = rule.unit == "×" and min(finite) > 0
@@ -196,7 +208,7 @@ def plot(result: Result) -> Plot | None:
 
     return Plot(
         claimed=(place(rule.claimed.low), place(rule.claimed.high)),
-        weaker=(place(weaker.low), place(weaker.high)),
+        zone=(place(rule.zone.low), place(rule.zone.high)) if rule.zone else None,
         interval=(place(result.low), place(result.high)) if result.n > 1 else None,
         value=place(result.value),
         paper=None if rule.paper is None else place(rule.paper),

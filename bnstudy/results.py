@@ -6,6 +6,7 @@ Needs no more than numpy: whoever has the records can redraw every figure withou
 import difflib
 import gzip
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -37,6 +38,7 @@ EXTENT_OF_PROBES = ("every", "layers", "random_direction")
 ARMS = ("norm", "optimizer.lr", "seed")
 # A network has learned something if its test accuracy is this far above that of guessing.
 ABOVE_CHANCE = 0.05
+SAMPLES = 2000  # of a running mean over noisy mini-batches, at least
 # Eigenvalues of a Hessian that stand out, one for each of ten classes (Gur-Ari et al. 2018).
 OUTLIERS = 10
 SGD = ("sgd", "momentum")  # options of the optimizer group whose edge of stability is known
@@ -61,6 +63,7 @@ class Run:
     header: dict[str, Any] = field(repr=False)
     outcome: str
     records: dict[str, tuple[list[int], list[Any]]] = field(repr=False)
+    seconds: float = 0.0  # that the run took by its own clock; 0 without an end line
 
     def __getitem__(self, key: str) -> Series:
         """Steps [n] and values [n, ...] of the records that have the key; KeyError if none has."""
@@ -160,7 +163,7 @@ def load_run(directory: Path | str) -> Run:
     path = _record_in(Path(directory))
     lines = _read_lines(path)
     header = _read_header(path, lines)
-    outcome = "interrupted"
+    outcome, seconds = "interrupted", 0.0
     records: dict[str, tuple[list[int], list[Any]]] = {}
     trained: list[tuple[int, int]] = []  # lines with a step of training
     for number, raw in enumerate(lines[1:], start=2):
@@ -170,25 +173,27 @@ def load_run(directory: Path | str) -> Run:
         if line is None or not ("end" in line or isinstance(line.get("step"), int)):
             raise ValueError(f"{path}: line {number} is broken; move the run away.")
         if "end" in line:
-            outcome = line["end"]["outcome"]
+            outcome, seconds = line["end"]["outcome"], line["end"].get("seconds", 0.0)
             continue
         step = line.pop("step")
-        if "train/loss" in line:
+        if "train/loss" in line or "train/lr" in line:
             trained.append((number, step))
+        line.pop("skipped", None)  # why a probe of one's own loop has no value at this step
         for key, value in line.items():
             steps, values = records.setdefault(key, ([], []))
             steps.append(step)
             values.append(value)
     _refuse_hole(path, trained)
-    return Run(Path(directory), header, outcome, records)
+    return Run(Path(directory), header, outcome, records, seconds)
 
 
 def _refuse_hole(path: Path, trained: list[tuple[int, int]]) -> None:
-    """ValueError if steps are missing: where two lines are further apart than others are."""
+    """ValueError if steps are missing in a record of every step; a thinned record has no holes."""
     pairs = list(pairwise(trained))
-    usual = min((after - before for (_, before), (_, after) in pairs), default=1)
+    if not any(after - before == 1 for (_, before), (_, after) in pairs):
+        return
     for (_, before), (number, after) in pairs:
-        if after - before != usual:
+        if after - before != 1:
             raise ValueError(
                 f"{path}: line {number} is step {after}, and the line before it is step {before}; "
                 "give the run's command again, or move the run away."
@@ -392,9 +397,14 @@ def trains(run: Run) -> bool:
 
 
 def steps_to(run: Run, level: float) -> float:
-    """Steps until the running mean of the training accuracy reaches a level, infinite if never."""
+    """Steps until the training accuracy reaches a level [steps], infinite if never.
+
+    The accuracy is a running mean over 2,000 samples or 1/150 of the run, whichever is more: of
+    fewer samples the mean reaches a level by chance.
+    """
     steps, accuracies = run["train/accuracy"]
-    width = min(window(run), len(steps))
+    samples = 2 * math.ceil(SAMPLES / run.batch_size / 2) + 1
+    width = min(max(window(run), samples), len(steps))
     means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
     reached = np.flatnonzero(means >= level - 1e-9)
     return float(steps[reached[0] + width // 2] + 1) if len(reached) else np.inf

@@ -32,7 +32,7 @@ def train(
     seed: int,
     probes: Mapping[str, Probe],
     schedule: Callable[[int, int], float] = constant,
-    test_every: int = 0,
+    test_every: int | None = 0,
     precise: bool = False,
     start: int = 0,
     initial: Params | None = None,
@@ -43,7 +43,8 @@ def train(
     """Train from step `start` to `steps`; the outcome: finished, diverged, or interrupted.
 
     The record of a step describes the parameters before its update. Probes are called after it,
-    because they may look at both ends, and see the same batch and the same noise. At every step the
+    because they may look at both ends, and see the same batch and the same noise. A probe is due at
+    the steps that its `every` divides, and at the last one. At every step the
     optimizer's lr is multiplied by `schedule(step, steps)`; if that is ever other than 1, the
     product is recorded as train/lr. `initial` are the parameters before step 0, for probes of a run
     that starts later. `test_every` and `precise` are those of `bnstudy.evaluation`, which also
@@ -59,7 +60,8 @@ def train(
     for step in range(start, steps):
         loss = loss_of_step(model, data, step, batch_size, seed)
         batch = loss.batch
-        due = {name: probe for name, probe in probes.items() if step % probe.every == 0}
+        last = step == steps - 1
+        due = {name: p for name, p in probes.items() if step % p.every == 0 or last}
         tested = test_every and step % test_every == 0
         record = evaluate(model, data, batch_size, seed, precise) if tested else {}
 
@@ -94,7 +96,7 @@ def train(
             save(step + 1)
         if stopping:
             return "interrupted"
-    final = evaluate(model, data, batch_size, seed, precise)
+    final = {} if test_every is None else evaluate(model, data, batch_size, seed, precise)
     if final:
         recorder.log(steps, final)
     return "finished" if recorder.flush() else "diverged"

@@ -1,23 +1,42 @@
 """Loss, Update, Probe: the names a probe author must know."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol, TypeGuard, cast
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnstudy.data import Batch
-from bnstudy.layers import features_last
+from bnstudy.derivatives import DoubleBackward, disagreement, full_precision, uncompiled
+from bnstudy.layers import first_tensor as first_tensor  # for probes
+from bnstudy.layers import outputs_of
 from bnstudy.params import Params
 from bnstudy.seeds import NoiseState, noise_state, probe_seed, seed_noise, set_noise_state
+from bnstudy.untouched import Held, held
 
 # Ioffe & Szegedy 2015, figure 1: the percentiles of a typical unit's input over training.
-PERCENTILES = (0.15, 0.50, 0.85)
+PERCENTILES = (15, 50, 85)
 # The parts of a layer that, like gamma and beta, scale and move what the conv or linear maps.
 NORM_PARTS = ("norm", "bias_in", "scale_out")
+
+
+# What is wrong with torch's second derivative of a network, by the statistics of its norms.
+_FAULTS: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()
+
+
+class NotMeasurable(ValueError):
+    """A probe cannot be computed for this network at this step; the message says why."""
+
+
+class NotCalled(NotMeasurable):
+    """A module is not called in a forward pass: another expert, a layer that is dropped."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +52,22 @@ class Prefix:
 class Loss:
     """L(theta) on one batch, as training saw it; calling it changes nothing.
 
-    The model is called as a function: buffers and inputs are cloned, so running statistics stay
-    where they are, what a module is given as an attribute is taken back, and every call draws the
-    same noise, from `seed`, and puts the generators back. At the parameters of the training step
-    its value is bitwise the number the optimizer saw. Always in full precision and, where a
-    gradient is asked for, with one, whatever `torch.autocast`, `torch.no_grad` or
-    `torch.inference_mode` it is called under.
+    A pass works on copies of buffers, frozen parameters and inputs, and of the tensors that a
+    module or the criterion keeps. Everything else that a pass writes (attributes, lists, hooks,
+    generators) is put back after it: see `bnstudy.untouched`. Every call draws the same noise, from
+    `seed`. At the parameters of the training step its value is bitwise the number the optimizer
+    saw. Always in full precision, also inside the model, whatever `torch.autocast`, `torch.no_grad`
+    or `torch.inference_mode` it is called under. Compiled parts are called as they were written.
 
-    What the criterion reads of the model itself, such as a penalty on `model.parameters()`, is a
-    constant here, and what it keeps from call to call is its own affair.
+    The criterion may call modules, and these are left as they are. What it reads of the observed
+    model, such as a penalty on `model.parameters()`, is a constant here.
 
     With `statistics="batch"` norms use the batch's own statistics and gradients flow through them:
     the function that SGD descends. With `"running"` the model is in evaluation mode, which for
     BatchNorm is a different function of the parameters.
+
+    With `guarded` torch's second derivative is compared with differences of the gradient before it
+    is used, once for each model. `precision` is that of all copies; None: each tensor's own.
     """
 
     model: nn.Module
@@ -53,16 +75,21 @@ class Loss:
     batch: Batch
     seed: int
     statistics: Literal["batch", "running"] = "batch"
+    guarded: bool = False
+    precision: torch.dtype | None = None
 
     def __call__(self, params: Params) -> Tensor:
         """The loss at `params`, a scalar; differentiable where they require gradients."""
-        with self._as_training_saw_it():
-            return self._scalar(self._forward(params))
+        with_grad = torch.is_grad_enabled()
+        # A model may differentiate in its forward pass, as it does in training.
+        with _gradients_kept(), self._as_training_saw_it(params) as kept:
+            value = self._scalar(self._forward(kept))
+        return value if with_grad else value.detach()
 
     def outputs(self, params: Params) -> Any:
         """The model's outputs on the batch in the same forward pass."""
-        with self._as_training_saw_it():
-            return self._forward(params)
+        with _gradients_kept(), self._as_training_saw_it(params) as kept:
+            return self._forward(kept)
 
     def value_and_grad(
         self, params: Params, wrt: Iterable[str] | None = None, prefix: Prefix | None = None
@@ -100,32 +127,42 @@ class Loss:
             return None
         with torch.inference_mode(False), torch.no_grad():
             if known is None or known.modules > stop:
-                known = Prefix(0, _cloned(self.batch.inputs), None)
-            with self._as_training_saw_it(known.noise):
-                hidden = self._through(chain[known.modules : stop], params, known.hidden)
-                return Prefix(stop, hidden, noise_state(self.device))
+                known = Prefix(0, copied(self.batch.inputs), None)
+            with self._as_training_saw_it(params, known.noise) as kept:
+                hidden = self._through(chain[known.modules : stop], kept, known.hidden)
+                # A module that keeps something for a later one makes it no chain.
+                chained = not kept.changed()
+                return Prefix(stop, hidden, noise_state(self.device)) if chained else None
 
     def _value_after(self, prefix: Prefix, params: Params) -> Tensor:
-        with self._as_training_saw_it(prefix.noise):
+        with self._as_training_saw_it(params, prefix.noise) as kept:
             rest = _chain(self.model)[prefix.modules :]
-            return self._scalar(self._through(rest, params, prefix.hidden))
+            return self._scalar(self._through(rest, kept, prefix.hidden))
 
     def _scalar(self, outputs: Any) -> Tensor:
-        value = self.criterion(outputs, _cloned(self.batch.targets))
-        if not isinstance(value, Tensor) or value.numel() != 1:
+        try:
+            value = self.criterion(outputs, copied(self.batch.targets))
+        except Exception as error:
+            if self.statistics == "running":
+                error.add_note(
+                    "This is in evaluation mode: if the model gives other outputs there than in "
+                    "training, use statistics=batch."
+                )
+            raise
+        if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
             shape = tuple(value.shape) if isinstance(value, Tensor) else ""
             raise ValueError(
                 f"The criterion returned a {type(value).__name__}{f' {shape}' if shape else ''}; "
                 "it must return the loss, a scalar tensor."
             )
-        return value
+        return value if value.dim() == 0 else value.reshape(())
 
-    def _through(self, chain: list[str], params: Params, hidden: Any) -> Any:
+    def _through(self, chain: list[str], kept: Held, hidden: Any) -> Any:
+        hidden = copied(hidden)  # the first of these modules may write into its input
         for name in chain:
             module, start = self.model.get_submodule(name), f"{name}."
-            own = {key.removeprefix(start): params[key] for key in params if key.startswith(start)}
-            own |= dict(module.named_buffers())
-            hidden = torch.func.functional_call(module, _cloned(own), (hidden,))
+            own = {k.removeprefix(start): t for k, t in kept.tensors.items() if k.startswith(start)}
+            hidden = torch.func.functional_call(module, own, (hidden,))
         return hidden
 
     def hvp(self, params: Params, vector: Params) -> Params:
@@ -140,23 +177,29 @@ class Loss:
 
         The gradient and its graph are computed here, once: a product is one backward pass through
         them. They stay in memory as long as the function does; with `once` the first product frees
-        them. Attention is computed in plain steps, with the same value but for rounding: torch's
-        fused one has no second derivative.
+        them. Attention and weight normalization are computed in plain steps, with the same value
+        but for rounding: torch's fused attention has no second derivative, and its weight
+        normalization a wrong one. Raises NotMeasurable where there is no second derivative, or, for
+        a loss that is `guarded`, where it is not that of the gradient.
         """
-        with differentiable(self.device), sdpa_kernel(SDPBackend.MATH):
+        self._refuse_wrong_derivatives(params)
+        with differentiable(self.device), sdpa_kernel(SDPBackend.MATH), DoubleBackward():
             leaves, wrt = _leaves(params, None)
             tensors = [leaves[name] for name in wrt]
             value = self(leaves)
             grads: Sequence[Tensor | None] = [None] * len(wrt)
             if value.requires_grad:
-                grads = torch.autograd.grad(value, tensors, create_graph=True, allow_unused=True)
+                with self._twice_differentiable():
+                    grads = torch.autograd.grad(
+                        value, tensors, create_graph=True, allow_unused=True
+                    )
         # A piecewise linear network in one of its tensors has a gradient with no graph behind it.
         curved = {name: grad for name, grad in zip(wrt, grads, strict=True) if _has_graph(grad)}
 
         def product(vector: Params) -> Params:
             if not curved:
                 return {name: torch.zeros_like(params[name]) for name in wrt}
-            with differentiable(self.device):
+            with differentiable(self.device), self._twice_differentiable():
                 products = torch.autograd.grad(
                     list(curved.values()),
                     tensors,
@@ -169,38 +212,95 @@ class Loss:
 
         return product
 
+    @contextmanager
+    def _twice_differentiable(self) -> Iterator[None]:
+        try:
+            yield
+        except (RuntimeError, NotImplementedError) as error:
+            raise NotMeasurable(
+                f"torch has no second derivative of {type(self.model).__name__} under this "
+                f"criterion ({first_line(error)}): probes of curvature cannot be measured, those "
+                "of values and gradients can."
+            ) from error
+
+    def _refuse_wrong_derivatives(self, params: Params) -> None:
+        """NotMeasurable where the Hessian is none, or not that of the gradient."""
+        if any(tensor.is_complex() for tensor in params.values()):
+            raise NotMeasurable(
+                f"{type(self.model).__name__} has complex parameters: probes of curvature measure "
+                "real ones only."
+            )
+        if not self.guarded:
+            return
+        known = _FAULTS.setdefault(self.model, {})
+        if self.statistics not in known:
+            known[self.statistics] = self._fault(params)
+        if known[self.statistics]:
+            raise NotMeasurable(known[self.statistics])
+
+    def _fault(self, params: Params) -> str:
+        """What is wrong with torch's second derivative, in a sentence; "" if nothing is."""
+        plain = replace(self, guarded=False)
+        modules = dict(self.model.named_modules())
+        # An embedding that cuts the lengths of its rows passes gradients on as if it did not.
+        cut = [name for name, module in modules.items() if getattr(module, "max_norm", None)]
+        fixed = {name for name in params if name.rpartition(".")[0] in cut}
+        off: float | None = None
+        if self.device.type != "mps":  # Apple's GPUs have no float64
+            inputs, targets = (wide(part) for part in (self.batch.inputs, self.batch.targets))
+            precise = replace(plain, batch=Batch(inputs, targets), precision=torch.float64)
+            try:
+                off = disagreement(precise, wide(params), fixed)
+            except Exception:  # a model may refuse numbers of another precision than its own
+                with suppress(RuntimeError):
+                    off = disagreement(plain, params, fixed)
+        if off is None:
+            return ""
+        causes = [name for name, module in modules.items() if _is_reparametrized(module)]
+        cause = f", perhaps because of the reparametrization of {causes[0]!r}" if causes else ""
+        return (
+            f"The Hessian of {type(self.model).__name__} that torch gives is off by {off:.1%} from "
+            f"the differences of its gradient{cause}: probes of curvature cannot be measured, "
+            "those of values and gradients can."
+        )
+
     def activations(self, params: Params, modules: Iterable[str]) -> dict[str, Tensor]:
         """The outputs [N, C, ...] of the named modules in the same forward pass, without a graph.
 
-        Also of modules that give [N, ..., C].
+        Also of modules that give [N, ..., C]. Of a norm that holds an activation function they are
+        what this function sees. The calls of a module that is called several times are put together
+        along N. NotCalled for a module that this pass does not call.
         """
-        outputs: dict[str, Tensor] = {}
+        wanted = list(dict.fromkeys(modules))
+        with differentiable(self.device), outputs_of(self.model, wanted) as outputs:
+            self(_leaves(params, None)[0])
+        for name in wanted:
+            if name not in outputs:
+                raise NotCalled(
+                    f"{name!r} is not called in this forward pass (as an expert of a mixture, or a "
+                    "layer that is dropped), so that its outputs cannot be measured."
+                )
+        return {name: _together(name, outputs[name]) for name in wanted}
 
-        def keep(name: str) -> Callable[[nn.Module, object, Any], None]:
-            # Cloned: an in-place activation function after the module would overwrite it.
-            return lambda _module, _inputs, output: outputs.update(
-                {name: first_tensor(output).detach().clone()}
-            )
+    def effective(self, params: Params, names: Iterable[str]) -> Params:
+        """The parameters of these names, and for reparametrized ones the tensor that they make.
 
-        hooks = [
-            self.model.get_submodule(name).register_forward_hook(keep(name)) for name in modules
-        ]
-        try:
-            with torch.no_grad():
-                self(params)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        last = {name: features_last(self.model.get_submodule(name)) for name in outputs}
-        return {name: z.movedim(-1, 1) if last[name] else z for name, z in outputs.items()}
+        Of `torch.nn.utils.parametrizations` and of the older hooks: for `weight_norm` the weight
+        g v / ||v|| in the place of g and v.
+        """
+        made: Params = {}
+        with torch.no_grad(), self._as_training_saw_it(params) as kept:
+            for name in names:
+                key, tensor = _reparametrized(self.model, name, kept.tensors)
+                made[key] = params[name] if tensor is None else tensor
+        return made
 
-    def _forward(self, params: Params) -> Any:
-        # Parameters too: an embedding with max_norm writes into its weight.
-        tensors = _cloned(params | dict(self.model.named_buffers()))
-        inputs = _cloned(self.batch.inputs)
+    def _forward(self, kept: Held) -> Any:
+        inputs = copied(self.batch.inputs)
         named = dict(inputs) if isinstance(inputs, Mapping) else {}
-        given = () if named else inputs if isinstance(inputs, tuple) else (inputs,)
-        return torch.func.functional_call(self.model, tensors, given, named)
+        # A namedtuple, such as a PackedSequence, is one argument.
+        given = () if named else inputs if type(inputs) is tuple else (inputs,)
+        return torch.func.functional_call(self.model, kept.tensors, given, named)
 
     @property
     def device(self) -> torch.device:
@@ -208,27 +308,25 @@ class Loss:
         return next(self.model.parameters()).device
 
     @contextmanager
-    def _as_training_saw_it(self, noise: NoiseState | None = None) -> Iterator[None]:
+    def _as_training_saw_it(
+        self, params: Params, noise: NoiseState | None = None
+    ) -> Iterator[Held]:
         """In its mode, with its noise, or from `noise` on, that of a pass under way."""
+        _refuse_collective(self.model)
         before = noise_state(self.device)
-        # The mode, and what else a forward pass may set: a counter, the weight that an old
-        # `torch.nn.utils.weight_norm` computes.
-        attributes = [(module, dict(vars(module))) for module in self.model.modules()]
-        training = self.statistics == "batch"
         try:
-            # Only where the mode differs: a module frozen on purpose inside a network in training
-            # mode stays frozen, because that is what training sees.
-            if self.model.training != training:
-                self.model.train(training)
-            seed_noise(self.device, self.seed)
-            if noise is not None:
-                set_noise_state(self.device, noise)
-            with torch.autocast(self.device.type, enabled=False):
-                yield
+            with held(self.model, self.criterion, params, self.precision) as kept:
+                # Only where the mode differs: a module frozen on purpose inside a network in
+                # training mode stays frozen, because that is what training sees.
+                training = self.statistics == "batch"
+                if self.model.training != training:
+                    self.model.train(training)
+                seed_noise(self.device, self.seed)
+                if noise is not None:
+                    set_noise_state(self.device, noise)
+                with full_precision(self.device), uncompiled():
+                    yield kept
         finally:
-            for module, own in attributes:
-                vars(module).clear()
-                vars(module).update(own)
             set_noise_state(self.device, before)
 
 
@@ -240,6 +338,7 @@ class Layer:
     norm: tuple[str, ...]  # of the norm (gamma, beta), and scalars beside it; empty without any
     output: str  # the module whose output the activation function sees
     norm_module: str | None = None  # the norm itself; None where it has no module
+    activation: str | None = None  # the module whose output the next layers take; None if unknown
 
 
 @dataclass(frozen=True)
@@ -294,7 +393,8 @@ def layers_of(model: nn.Module) -> dict[str, Layer]:
         parts = dict(model.get_submodule(layer).named_children())
         output = "preactivation" if "preactivation" in parts else "norm"
         norm_module = f"{layer}.norm" if "norm" in parts else None
-        layers[layer] = Layer(tuple(weights), tuple(norm), f"{layer}.{output}", norm_module)
+        output = f"{layer}.{output}"
+        layers[layer] = Layer(tuple(weights), tuple(norm), output, norm_module, layer)
     return layers
 
 
@@ -329,14 +429,21 @@ def sample_units(outputs: Tensor, units: int) -> Tensor:
     return outputs[:, chosen].transpose(0, 1).flatten(1)
 
 
+def count_samples(losses: Sequence[Loss]) -> Tensor:
+    """How many samples the batches of some losses hold together."""
+    return torch.tensor(sum(len(first_tensor(loss.batch.inputs)) for loss in losses))
+
+
 def percentiles(values: Tensor) -> Tensor:
     """The nearest-rank 15, 50 and 85 percentiles [U, 3] of values [U, M].
 
-    Sorted by hand: torch.quantile refuses more than 2^24 values.
+    The p-th is the ceil(p M / 100)-th smallest. Sorted by hand: torch.quantile refuses more than
+    2^24 values.
     """
     ranked = values.sort(dim=1).values
-    last = ranked.shape[1] - 1
-    return ranked[:, [round(fraction * last) for fraction in PERCENTILES]]
+    # In whole numbers, whose product no rounding moves past a rank.
+    ranks = [-(-percent * ranked.shape[1] // 100) for percent in PERCENTILES]
+    return ranked[:, [rank - 1 for rank in ranks]]
 
 
 @contextmanager
@@ -350,16 +457,39 @@ def differentiable(device: torch.device) -> Iterator[None]:
         "A probe cannot see through gradient checkpointing (or other hooks on saved tensors): "
         "switch it off in the model that is observed."
     )
-    full_precision = torch.autocast(device.type, enabled=False)  # backward passes obey it too
-    with torch.inference_mode(False), torch.enable_grad(), full_precision, hooks_off:
+    precise = torch.autocast(device.type, enabled=False)  # backward passes obey it too
+    with torch.inference_mode(False), torch.enable_grad(), precise, hooks_off:
         yield
+
+
+@contextmanager
+def _gradients_kept() -> Iterator[None]:
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _refuse_collective(model: nn.Module) -> None:
+    """NotMeasurable for a pass that would wait for other processes, which do not make it."""
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        return
+    if distributed.get_world_size() == 1:
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.SyncBatchNorm) and module.training:
+            raise NotMeasurable(
+                f"{name!r} is a SyncBatchNorm, whose statistics are those of all processes: a "
+                "probe's pass is of one process and would wait for the others for ever."
+            )
 
 
 def _chain(model: nn.Module) -> list[str]:
     """The modules that a model calls one after the other; [] for one that is no such chain."""
-    shared = len(list(model.named_parameters(remove_duplicate=False))) > len(
-        list(model.parameters())
-    )
+    named = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+    shared = len(named) > len({id(tensor) for _, tensor in named})
     # A parameter with two names has one in `params`: a module could not find it under its own.
     return [] if shared or not _is_chain(model) else _links(model)
 
@@ -392,22 +522,100 @@ def _leaves(params: Params, wrt: Iterable[str] | None) -> tuple[Params, list[str
     return leaves, names
 
 
-def _cloned(values: Any) -> Any:
-    """The same with every tensor copied, in tuples, lists and dicts too."""
+def mapped(change: Callable[[Tensor], Tensor], values: Any) -> Any:
+    """The same with every tensor changed, in containers and in plain objects too."""
     if isinstance(values, Tensor):
-        return values.clone()
-    if isinstance(values, Mapping):
-        return {key: _cloned(value) for key, value in values.items()}
+        return change(values)
+    if isinstance(values, np.ndarray):
+        return values.copy()
+    again = partial(mapped, change)
+    if type(values) is dict:
+        return {key: again(value) for key, value in values.items()}
     if type(values) in (tuple, list):
-        return type(values)(_cloned(value) for value in values)
+        return type(values)(again(value) for value in values)
+    if isinstance(values, tuple) and hasattr(values, "_fields"):
+        return type(values)(*(again(value) for value in values))
+    if isinstance(values, MutableMapping):
+        new = copy(values)
+        for key, value in values.items():
+            new[key] = again(value)
+        return new
+    if isinstance(values, Mapping):
+        return {key: again(value) for key, value in values.items()}
+    if hasattr(values, "__dict__") and not isinstance(values, (type, nn.Module)):
+        new = copy(values)
+        for key, value in vars(values).items():
+            object.__setattr__(new, key, again(value))
+        return new
     return values
 
 
-def first_tensor(values: Any) -> Tensor:
-    """The first tensor of what a module takes or returns: an attention's outputs, say."""
-    while not isinstance(values, Tensor):
-        values = next(iter(values.values() if isinstance(values, Mapping) else values))
-    return values
+copied = partial(mapped, Tensor.clone)
+
+
+def wide(values: Any) -> Any:
+    """The same with every floating point tensor in float64."""
+    return mapped(lambda t: t.double() if t.is_floating_point() else t.clone(), values)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where there is none."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def _together(name: str, calls: list[Tensor]) -> Tensor:
+    if len(calls) == 1:
+        return calls[0]
+    if len({call.shape[1:] for call in calls}) > 1:
+        shapes = " and ".join(str(list(call.shape)) for call in calls[:2])
+        raise NotMeasurable(
+            f"{name!r} is called {len(calls)} times in a forward pass and gives {shapes}: its "
+            "outputs cannot be measured together."
+        )
+    return torch.cat(calls)
+
+
+def _reparametrized(model: nn.Module, name: str, tensors: Params) -> tuple[str, Tensor | None]:
+    """The name of the tensor that a parameter is a part of, and the tensor; None: it is itself."""
+    of_module, _, part = name.rpartition(".")
+    if ".parametrizations." in f".{of_module}":
+        start = f"{of_module}."
+        own = {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}
+        inside = model.get_submodule(of_module)
+        return of_module, torch.func.functional_call(inside, own, ())
+    module = model.get_submodule(of_module)
+    for hook in module._forward_pre_hooks.values():
+        tensor_name = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
+        if tensor_name and part in (f"{tensor_name}_{end}" for end in ("g", "v", "orig")):
+            start = f"{of_module}." if of_module else ""
+            own = {k.removeprefix(start): t for k, t in tensors.items() if k.startswith(start)}
+            made = torch.func.functional_call(_Hooked(module, hook), _prefixed(own), ())
+            return f"{start}{tensor_name}", made.clone()
+    return name, None
+
+
+def _is_reparametrized(module: nn.Module) -> bool:
+    hooks = module._forward_pre_hooks.values()
+    return hasattr(module, "parametrizations") or any(
+        type(hook).__name__ in ("SpectralNorm", "WeightNorm") for hook in hooks
+    )
+
+
+class _Hooked(nn.Module):
+    """The tensor that a hook makes of its module's parameters."""
+
+    def __init__(self, module: nn.Module, hook: Any) -> None:
+        super().__init__()
+        self.module, self.hook = module, hook
+
+    def forward(self) -> Tensor:
+        self.hook(self.module, None)
+        name = getattr(self.hook, "name", None) or self.hook._tensor_name
+        return getattr(self.module, name)
+
+
+def _prefixed(tensors: Params) -> Params:
+    return {f"module.{name}": tensor for name, tensor in tensors.items()}
 
 
 def _has_graph(grad: Tensor | None) -> TypeGuard[Tensor]:

@@ -8,6 +8,7 @@ import os
 import queue
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bnstudy.recorder import Line
+from bnstudy.recorder import Line, dumps
+from bnstudy.results import Run, effective_beta, final_accuracy, load_run
 
 if TYPE_CHECKING:  # it takes a second to import: a run without it does not wait for it
     import wandb
@@ -25,6 +27,111 @@ if TYPE_CHECKING:  # it takes a second to import: a run without it does not wait
 Mode = Literal["offline", "online", "disabled"]
 
 LINES_WAITING = 1000  # for W&B, before it holds the run up
+# The config has read them: an override on the command line comes before them.
+READ_BY_CONFIG = ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_DIR")
+# They would take away what tells a run from another one.
+NOT_USED = ("WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_RUN_ID", "WANDB_RESUME")
+SECRET = ("KEY", "TOKEN", "PASSWORD")  # a variable with such a name is not printed
+
+
+def check_settings(
+    mode: Mode,
+    project: str,
+    entity: str | None = None,
+    fallback: Mode | None = None,
+    artifact: bool = False,
+    dir: str | None = None,
+    **_: Any,
+) -> None:
+    """Refuse, before any work, what W&B could not read: the options here and WANDB_* variables.
+
+    An empty variable counts as not set. Says which variables have no effect here. Does nothing
+    where W&B is disabled, and where `fallback` is "disabled": `wandb_run` then goes on without it.
+    Raises ValueError in one sentence, OSError if `dir` cannot be written to.
+    """
+    if not isinstance(artifact, bool):
+        raise ValueError(f"wandb.artifact={artifact} must be true or false.")
+    if "disabled" in (mode, fallback):
+        return
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
+        raise ValueError(
+            "WANDB_DISABLED has no effect here; use WANDB_MODE=disabled or wandb.mode=disabled."
+        )
+    if not project or not isinstance(project, str):
+        raise ValueError(f"wandb.project={project or ''} must be the name of a project.")
+    if "/" in (entity or ""):
+        raise ValueError(f"wandb.entity={entity} must be one user or team, without a slash.")
+    _check_variables(project)
+    if dir:
+        _check_writable(dir)
+    if unused := [name for name in NOT_USED if os.environ.get(name) and not _sweep()]:
+        print(
+            f"W&B: {', '.join(unused)} without effect; name, group and id of a run come from its "
+            "record.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _check_variables(project: str) -> None:
+    import wandb
+
+    given = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    by_config = () if _sweep() else READ_BY_CONFIG
+    read = {name: given[name] for name in given if given[name] and name not in by_config}
+    for name, value in [*read.items(), ("WANDB_PROJECT", project)]:
+        try:
+            wandb.Settings().update_from_env_vars({name: value})
+        except Exception as error:  # W&B raises more kinds than its own
+            own = os.environ.get(name) != value
+            key = "wandb.project" if own else name
+            shown = "" if any(word in name for word in SECRET) else f"={value}"
+            raise ValueError(
+                f"{key}{shown} cannot be used by W&B ({_in_words(error)}); correct it, or do "
+                "without W&B with wandb.mode=disabled."
+            ) from error
+
+
+def _check_writable(folder: str) -> None:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"wandb.dir={folder} cannot be written to ({error.strerror}); "
+            "choose another folder with wandb.dir=DIR or WANDB_DIR."
+        ) from error
+
+
+def from_environment(name: str, default: str | None = None) -> str | None:
+    """The value of W&B's variable of that name, `default` if it is empty or not set."""
+    return os.environ.get(f"WANDB_{name}") or default
+
+
+def _sweep() -> str:
+    """The sweep of W&B whose agent has started this process, "" if none has."""
+    return os.environ.get("WANDB_SWEEP_ID", "")
+
+
+def _hidden() -> list[str]:
+    """The variables that W&B is not to see; a sweep's agent says there which run it has opened."""
+    empty = [name for name in os.environ if name.startswith("WANDB_") and not os.environ[name]]
+    own = () if _sweep() else (*READ_BY_CONFIG, *NOT_USED, "WANDB_TAGS")
+    return [*empty, *(name for name in own if os.environ.get(name))]
+
+
+def _set_up() -> None:
+    """Start W&B without what the config has read from its variables."""
+    import wandb
+
+    kept = {name: os.environ.pop(name) for name in _hidden()}
+    # Also what it reports about itself: a run that is offline is to need no network.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    try:
+        wandb.setup(wandb.Settings(silent=True))
+    finally:
+        os.environ.update(kept)
 
 
 def wandb_run(
@@ -35,28 +142,33 @@ def wandb_run(
     entity: str | None,
     fallback: Mode | None = None,
     patience: float = 60.0,
+    artifact: bool = False,
+    dir: str | None = None,
 ) -> "View":
     """Show a run in W&B, under the keys of its record; `summarize` says what becomes of vectors.
 
-    `header` is that of its record, also of one that is continued.
+    `header` is that of its record, also of one that is continued. W&B's own files are in `dir`, by
+    default in the folder of the run.
 
     A run has one id, in all its attempts: what interrupted attempts left is replaced by the lines
-    of the record, which the mirror is given again. W&B holds a run up for `patience` seconds at the
-    start, and in all of the rest for as many; what fails after the start is one warning, and the
-    last one. Raises ConnectionError in one sentence if no run can be started (no key, no network)
-    and no `fallback` mode is left to try.
-    """
-    # Also what it reports about itself: a run that is offline is to need no network.
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    import wandb
+    of the record, which the mirror is given again. Under `wandb agent` the id is that of the run
+    which the agent has opened. At the end the summary has the `measures`, and with `artifact` W&B
+    gets the record and the last checkpoint.
 
-    wandb.setup(wandb.Settings(silent=True))
-    _forget(directory, header)
+    W&B holds a run up for `patience` seconds at the start, and in all of the rest for as many; what
+    fails after the start is one warning, and the last one. Raises ConnectionError in one sentence
+    if no run can be started (no key, no network) and no `fallback` mode is left to try.
+    """
+    if mode == "disabled":  # W&B would read its variables, and fail of them, all the same
+        return View(None, directory, patience)
+    options = {"project": project, "entity": entity or None, "dir": Path(dir or directory)}
     try:
-        run = _start(directory, header, mode, project, entity, patience)
+        _set_up()
+        _forget(options["dir"], header)
+        run = _start(directory, header, mode, patience, **options)
     except Exception as error:  # W&B raises more kinds than its own
         let_go()  # or the id stays in use
-        _forget(directory, header)
+        _forget(options["dir"], header)
         what = f"wandb.mode={mode}: no run could be started ({_in_words(error)})"
         if fallback is None:
             raise ConnectionError(
@@ -64,18 +176,45 @@ def wandb_run(
                 "or wandb.fallback=offline."
             ) from error
         print(f"{what}; going on with wandb.mode={fallback}.", file=sys.stderr, flush=True)
-        return wandb_run(directory, header, fallback, project, entity, None, patience)
+        return wandb_run(
+            directory, header, fallback, project, entity, None, patience, artifact, dir
+        )
     run.define_metric("*", step_metric="step")
-    return View(run, directory, patience)
+    return View(run, directory, patience, artifact)
+
+
+def show_again(directory: Path, mode: Mode, **options: Any) -> None:
+    """Under `wandb agent`, show a run that ended before as the one that the agent has opened.
+
+    Without it the sweep would never learn the metric of this config. Takes the options of
+    `wandb_run` and raises the same.
+    """
+    if not _sweep() or mode == "disabled":
+        return
+    with (directory / "run.jsonl").open(encoding="utf-8") as file:
+        header = json.loads(next(file))["header"]
+        view = wandb_run(directory, header, mode, **options)
+        for text in file:
+            view(json.loads(text))
 
 
 def _start(
-    directory: Path, header: Line, mode: Mode, project: str, entity: str | None, patience: float
+    directory: Path,
+    header: Line,
+    mode: Mode,
+    patience: float,
+    project: str,
+    entity: str | None,
+    dir: Path,
 ) -> "wandb.Run":
     import wandb
 
     choices, config = header["choices"], header["config"]
-    directory.mkdir(parents=True, exist_ok=True)
+    dir.mkdir(parents=True, exist_ok=True)
+    tags = [choices["model"], choices["norm"], choices["init"], f"lr {config['optimizer']['lr']}"]
+    tags += [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+    # An agent gives them all of this again after a preemption, and no more the words of the sweep.
+    words = {"sweep_words": sys.argv[1:]} if _sweep() else {}
     return wandb.init(
         mode=mode,
         id=run_id(header),
@@ -84,24 +223,20 @@ def _start(
         reinit="create_new",
         project=project,
         entity=entity,
-        dir=directory,
+        dir=dir,
         group=header["experiment"],
-        name=directory.name,
+        name=run_name(directory, header),
         job_type="train",
-        tags=[
-            choices["model"],
-            choices["norm"],
-            choices["init"],
-            f"lr {config['optimizer']['lr']}",
-        ],
-        config=config | {"header": {k: v for k, v in header.items() if k != "config"}},
+        tags=list(dict.fromkeys(tags)),
+        config=config | {"header": {k: v for k, v in header.items() if k != "config"}} | words,
         settings=_settings(patience),
     )
 
 
 def _forget(directory: Path, header: Line) -> None:
     """Remove what earlier attempts left here: the record has it, and torn files stop a sync."""
-    for attempt in directory.glob(f"wandb/*run-*-{run_id(header)}"):
+    own = (_sweep() and os.environ.get("WANDB_RUN_ID")) or run_id(header)
+    for attempt in directory.glob(f"wandb/*run-*-{own}"):
         shutil.rmtree(attempt, ignore_errors=True)
 
 
@@ -120,14 +255,13 @@ def wandb_report(
     It is of job type "report" in the group of the scale. Raises ConnectionError in one sentence if
     W&B does not take it.
     """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     columns = ("topic", "title", "quantity", "value", "n", "verdict", "rule")
     rows = [[_cell(verdict[column]) for column in columns] for verdict in verdicts]
-    wandb.setup(wandb.Settings(silent=True))
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        _set_up()
         run = wandb.init(
             mode=mode,
             project=project,
@@ -170,10 +304,55 @@ def _cell(value: Any) -> str:
 def run_id(header: Line) -> str:
     """The id of the run whose record has this header, which is written once, at its first start.
 
-    The start's time is in it, so the same config run elsewhere or anew is another run.
+    The start's time is in it, so the same config run elsewhere or anew is another run. It is made
+    from what the record holds, where an infinite number is a word: a header that is still to be
+    written and one that was read back give the same id.
     """
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
-    return f"{header['fingerprint']}-{digest[:8]}"
+    written = json.dumps(json.loads(dumps(header)), sort_keys=True)
+    return f"{header['fingerprint']}-{hashlib.sha256(written.encode()).hexdigest()[:8]}"
+
+
+def run_name(directory: Path, header: Line) -> str:
+    """The name of a run in W&B: that of its folder with norm, lr and seed first.
+
+    Lists of runs show the first words of a name only.
+    """
+    model, norm, init = (header["choices"][group] for group in ("model", "norm", "init"))
+    rest = directory.name.removeprefix(f"{model}_{norm}_{init}_")
+    if rest == directory.name:
+        return directory.name
+    lr_and_seed, _, others = rest.replace("_seed", " seed", 1).partition("_")
+    return " ".join(filter(None, (norm, lr_and_seed, model, init, others)))
+
+
+def measures(run: Run) -> dict[str, float]:
+    """What a run comes to in single numbers, so that panels can compare runs.
+
+    `final/accuracy` on the test set, that of guessing if the run diverged; `diverged`, 1 or 0;
+    `final/loss` of training; and medians over the probed steps: the width of the loss range along
+    the gradient (highest less lowest), the largest gradient change, effective smoothness,
+    internal covariate shift (length and cosine, mean over layers) and sharpness. Those that were
+    recorded.
+    """
+    from bnstudy.claims.reductions import CHANGE, LOSS, SHIFT, final_loss, loss_width, median, upper
+
+    found: dict[str, float] = {"diverged": float(run.outcome == "diverged")}
+    if "test/accuracy" in run:
+        found["final/accuracy"] = final_accuracy(run)
+    if "train/loss" in run:
+        found["final/loss"] = final_loss(run)
+    if LOSS in run:
+        found["median/loss_range"] = median(loss_width(run)[1])
+    if CHANGE in run:
+        found["median/gradient_change"] = median(upper(run)[1])
+        found["median/effective_beta"] = median(effective_beta(run)[1])
+    for name, kind in (("shift", "l2"), ("shift_cosine", "cosine")):
+        layers = [median(run[key][1]) for key in run.records if key.startswith(f"{SHIFT}/{kind}/")]
+        if layers:
+            found[f"median/{name}"] = float(np.mean(layers))
+    if "sharpness/batch_eigenvalues" in run:
+        found["median/sharpness"] = median(run["sharpness/batch_eigenvalues"][1][:, 0])
+    return found
 
 
 def summarize(line: Line) -> dict[str, Any]:
@@ -230,21 +409,33 @@ def _effective_beta(line: Line) -> float:
 
 
 class View:
-    """The mirror: hands lines to a thread that waits for W&B, so that the run need not."""
+    """The mirror: hands lines to a thread that waits for W&B, so that the run need not.
 
-    def __init__(self, run: "wandb.Run", directory: Path, patience: float) -> None:
+    Without a run of W&B it does nothing.
+    """
+
+    def __init__(
+        self, run: "wandb.Run | None", directory: Path, patience: float, artifact: bool = False
+    ) -> None:
         self._run = run
         self._directory = directory
         self._patience = patience  # what is left of it, in seconds
+        self._artifact = artifact
         self._waiting: queue.Queue[Line] = queue.Queue(LINES_WAITING)
-        self._over = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._over = run is None
+        self._error: BaseException | None = None
+        if run is not None:
+            self._begin(run)
+
+    def _begin(self, run: "wandb.Run") -> None:
+        self._thread = threading.Thread(target=self._work, args=[run], daemon=True)
         self._thread.start()
 
     def __call__(self, line: Line) -> None:
         if self._over:
             return
         started = time.monotonic()
+        self._error = sys.exception()  # the record is closed while what ended the run is raised
         try:
             self._waiting.put(line, timeout=max(self._patience, 0.0))
         except queue.Full:
@@ -259,17 +450,35 @@ class View:
         """Wait until W&B has taken all lines given so far."""
         self._waiting.join()
 
-    def _work(self) -> None:
+    def _work(self, run: "wandb.Run") -> None:
         try:
             while "end" not in (line := self._waiting.get()):
                 # W&B drops what an attempt before this one uploaded.
                 if "step" in line:
-                    self._run.log(summarize(line), step=line["step"], commit=True)
+                    run.log(summarize(line), step=line["step"], commit=True)
                 self._waiting.task_done()
-            self._run.summary.update(line["end"])
-            self._run.finish(exit_code=int(line["end"]["outcome"] == "interrupted"))
+            self._end(run, line["end"])
         except Exception as error:
             self._give_up(_in_words(error))
+
+    def _end(self, run: "wandb.Run", end: Line) -> None:
+        run.summary.update(end)
+        name, outcome = self._directory.name[:50], end["outcome"]  # a title has 64 characters
+        if outcome == "interrupted":
+            if isinstance(self._error, Exception):
+                text = f"{type(self._error).__name__}: {self._error}"
+                run.alert(f"{name} failed", f"At step {end['step']}: {text}", "ERROR")
+            elif _sweep():
+                run.mark_preempting()  # the sweep gives it to another agent
+            return run.finish(exit_code=1)
+        recorded = _recorded(self._directory)
+        if recorded:
+            run.summary.update(measures(recorded))
+        if outcome == "diverged":
+            run.alert(f"{name} diverged", f"The loss is not finite at step {end['step']}.", "WARN")
+        if self._artifact and recorded:
+            run.log_artifact(_artifact(recorded))
+        run.finish(exit_code=0)
 
     def _give_up(self, why: str) -> None:
         if self._over:
@@ -281,6 +490,27 @@ class View:
             flush=True,
         )
         let_go()
+
+
+def _recorded(directory: Path) -> Run | None:
+    """The run as it was recorded, None if others than scripts/train.py wrote a shorter header."""
+    try:
+        return load_run(directory)
+    except ValueError:
+        return None
+
+
+def _artifact(run: Run) -> "wandb.Artifact":
+    """The record and the last checkpoint, which `bnstudy.wandb_records` reads back."""
+    import wandb
+
+    place = {"experiment": run.experiment, "scale": run.scale, "name": run.directory.name}
+    artifact = wandb.Artifact(f"record-{run_id(run.header)}", type="record", metadata=place)
+    for name in ("run.jsonl", "checkpoint.pt"):
+        if (run.directory / name).exists():
+            # Neither changes any more: no need to copy them.
+            artifact.add_file(str(run.directory / name), policy="immutable")
+    return artifact
 
 
 def let_go() -> None:
@@ -298,6 +528,8 @@ def let_go() -> None:
 
 def _in_words(error: Exception) -> str:
     said = str(error).strip() or type(error).__name__
+    if hasattr(error, "errors"):  # pydantic's: several lines, the second of which says it
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
     if "returned error 401" in said or "returned error 403" in said:
         return "the server refuses the API key"
     if isinstance(error, TimeoutError) or "deadline exceeded" in said or "timed out" in said:

@@ -5,12 +5,14 @@ of ours with the fastest of theirs, made in turn. The range: the middle half of 
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -27,8 +29,11 @@ from train import CONFIGS, build, choose_device, describe, describe_device
 from bnstudy.curvature import top_eigenvalues
 from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
+from bnstudy.memory_format import FORMATS, laid_out
+from bnstudy.models.deep_linear import DeepLinear
+from bnstudy.models.resnet import ResNet
 from bnstudy.models.vgg import VGG
-from bnstudy.norms import BatchNorm
+from bnstudy.norms import BatchNorm, LpNorm
 from bnstudy.params import dot, length, normal_like, trainable
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
@@ -46,7 +51,10 @@ TOLERANCE, MOST = 1e-3, 100  # of the sharpness: relative error, and products
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
+IMAGE = (3, 32, 32)
+
 Action = Callable[[], object]
+Norm = Callable[[int], nn.Module]
 
 
 def main() -> None:
@@ -93,6 +101,20 @@ def main() -> None:
                 f"{LOGGED_STEPS} steps of the demo, W&B offline / disabled",
                 *logging(options.device, options.threads, folder),
                 "<= 1.03",
+            ),
+            (
+                "a step of VGG-11, 1/8: channels-last / as usual",
+                *formats(data, device, lambda norm: VGG(IMAGE, 10, norm, depth=11, width=1 / 8)),
+                "< 1",
+            ),
+            (
+                "a step of ResNet-20, 1/4: channels-last / usual",
+                *formats(data, device, lambda norm: ResNet(IMAGE, 10, norm, width=1 / 4)),
+                "< 1",
+            ),
+            *(
+                (f"a step, deep linear: l_p, p = {p} / BatchNorm", *lp_norm(device, p), "<= 1.4")
+                for p in (1, 2, math.inf)
             ),
             ("an epoch of batches / DataLoader", *loading(data, device, augment=False), "< 1"),
             ("an epoch, augmented / DataLoader", *loading(data, device, augment=True), "< 1"),
@@ -292,6 +314,61 @@ def logging(device: str, threads: int | None, folder: str) -> tuple[Action, Acti
     return steps_of("ours", "offline"), steps_of("theirs", "disabled")
 
 
+def formats(
+    data: DataSet, device: torch.device, make: Callable[[Norm], nn.Module]
+) -> tuple[Action, Action]:
+    """Steps of both arms of a network, without and with BatchNorm, in the two memory formats."""
+    batch = data.to(device).batch(0, BATCH_SIZE, 0)
+
+    def steps_in(memory_format: torch.memory_format) -> Action:
+        inputs = laid_out(batch.inputs, memory_format)
+        arms = [
+            step_of(
+                initialized(make, norm, device).to(memory_format=memory_format),
+                data.criterion,
+                Batch(inputs, batch.targets),
+            )
+            for norm in (nn.Identity, BatchNorm)
+        ]
+        return lambda: [step() for step in arms]
+
+    return steps_in(FORMATS["channels_last"]), steps_in(FORMATS["contiguous"])
+
+
+def lp_norm(device: torch.device, p: float) -> tuple[Action, Action]:
+    """Ten steps of the deep linear network of the paper with an l_p norm, and with BatchNorm."""
+    inputs, targets = (torch.randn(1000, 10, dtype=torch.float64, device=device) for _ in range(2))
+
+    def steps_with(norm: Norm) -> Action:
+        model = initialized(lambda norm: DeepLinear((10,), 10, norm), norm, device).double()
+        step = step_of(model, F.mse_loss, Batch(inputs, targets), lr=1e-6)
+        return lambda: [step() for _ in range(10)]
+
+    return steps_with(partial(LpNorm, p=p)), steps_with(BatchNorm)
+
+
+def initialized(make: Callable[[Norm], nn.Module], norm: Norm, device: torch.device) -> nn.Module:
+    """A network in training mode, always the same."""
+    torch.manual_seed(0)
+    model = make(norm)
+    xavier_uniform(model)
+    return model.to(device).train()
+
+
+def step_of(
+    model: nn.Module, criterion: Callable[[Tensor, Tensor], Tensor], batch: Batch, lr: float = 0.01
+) -> Action:
+    """A bare step of SGD on a batch."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        criterion(model(batch.inputs), batch.targets).backward()
+        optimizer.step()
+
+    return step
+
+
 def loading(data: DataSet, device: torch.device, augment: bool) -> tuple[Action, Action]:
     """An epoch of batches on the device, against torchvision's CIFAR10 in a DataLoader."""
     moved = DataSet(
@@ -338,10 +415,7 @@ def noise_images(images: int) -> DataSet:
 
 def network(device: torch.device, width: float) -> tuple[nn.Module, torch.optim.Optimizer]:
     """A VGG-16 with BatchNorm and its optimizer, always the same."""
-    torch.manual_seed(0)
-    model = VGG((3, 32, 32), 10, BatchNorm, depth=16, width=width)
-    xavier_uniform(model)
-    model.to(device).train()
+    model = initialized(lambda norm: VGG(IMAGE, 10, norm, width=width), BatchNorm, device)
     return model, torch.optim.SGD(model.parameters(), lr=0.01)
 
 

@@ -15,11 +15,13 @@ from bnstudy.figures import style
 from bnstudy.results import Run, load_runs
 
 RUNS, FIGURES = Path("results/runs"), Path("results/figures")
+RECORDS = Path("results/wandb")  # downloaded from W&B
 EPILOG = """\
 examples:
   python scripts/figures.py                       every figure that has runs
   python scripts/figures.py figure4 --scale small
   python scripts/figures.py --runs DIR --out DIR  runs from elsewhere
+  python scripts/figures.py --wandb ME/bnstudy    runs with wandb.artifact=true, from W&B
 
 Folders are relative to where the command is run, as those of scripts/train.py are.
 """
@@ -36,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name:{width}} {figures.title(figure)} (runs of {runs_of})")
         return 0
     wanted = choose(options.names, available)
+    if options.wandb:
+        options.runs = from_wandb(options.wandb, options.scale)
     root = options.runs or RUNS / (options.scale or the_only_scale())
     out = options.out or FIGURES / (options.scale or root.resolve().name)
     check_writable(out)
@@ -60,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("names", metavar="NAME", nargs="*", help="figures to draw (all with runs)")
     parser.add_argument("--scale", help="demo, small, paper (the only one that has runs)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help=f"runs ({RUNS}/<scale>)")
+    parser.add_argument("--wandb", metavar="PROJECT", help="runs that W&B has: [ENTITY/]PROJECT")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"pictures ({FIGURES}/<scale>)")
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     return parser
@@ -81,6 +86,16 @@ def the_only_scale() -> str:
     if len(scales) > 1:
         refuse(f"There are runs at scale {' and '.join(scales)}; choose one with --scale.", 2)
     return scales[0]
+
+
+def from_wandb(project: str, scale: str | None) -> Path:
+    """The folder of runs whose records W&B has, which are downloaded."""
+    from bnstudy.wandb_records import download
+
+    try:
+        return download(project, RECORDS, scale)
+    except (ValueError, ConnectionError) as error:
+        refuse(str(error), 1)
 
 
 def load(root: Path, wanted: dict[str, ModuleType]) -> dict[str, list[Run]]:

@@ -13,6 +13,7 @@ from figures import RUNS, how_to_make, load, refuse, the_only_scale
 from bnstudy import claims, report
 from bnstudy.figures import discover, style
 from bnstudy.results import Run
+from bnstudy.wandb_mirror import from_environment
 
 REPORTS = Path("results/reports")
 EPILOG = """\
@@ -21,6 +22,8 @@ examples:
   python scripts/report.py --scale small
   python scripts/report.py --runs DIR --out DIR  runs from elsewhere
   python scripts/report.py --wandb offline       figures and verdicts in W&B too
+  python scripts/report.py --wandb online        the same, and the paper as a report of W&B
+  python scripts/report.py --dry-run             only write that report, as wandb_report.json
 
 Writes report.html, which opens offline, and the verdicts in it as claims.json and claims.md.
 Folders are relative to where the command is run, as those of scripts/train.py are.
@@ -44,6 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if options.dry_run:
+            sent = out / "wandb_report.json"
+            sent.write_text(paper(runs, root, options, entity=None), encoding="utf-8")
+            print(sent)
+            return 0
         written = report.write(report.make(runs, draw_command, run_command), out)
     except OSError as error:
         refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
@@ -51,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(path)
     if options.wandb:
         show_in_wandb(runs, out, options)
+        if options.wandb == "online":
+            print(paper(runs, root, options, options.entity or "", save=True))
     return 0
 
 
@@ -75,6 +85,30 @@ def show_in_wandb(
             refuse(str(error), 1)
 
 
+def paper(
+    runs: Mapping[str, Sequence[Run]],
+    root: Path,
+    options: argparse.Namespace,
+    entity: str | None,
+    save: bool = False,
+) -> str:
+    """The paper as a report of W&B: its JSON, or its address once it is saved there."""
+    try:
+        import dashboard
+        import paper_report
+        import wandb_workspaces  # noqa: F401
+    except ImportError:
+        refuse("The report needs wandb-workspaces: pip install 'bnstudy[dashboard]'.", 1)
+    if not save:
+        return paper_report.as_json(paper_report.make(runs, root.name, entity, options.project))
+    try:
+        entity = dashboard.entity(entity)
+        return paper_report.make(runs, root.name, entity, options.project).save().url
+    except Exception as error:  # of wandb, requests and wandb-workspaces
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        refuse(f"The report could not be saved in W&B ({said}); look at it with --dry-run.", 1)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -84,8 +118,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, metavar="DIR", help=f"runs ({RUNS}/<scale>)")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"the page ({REPORTS}/<scale>)")
     parser.add_argument("--wandb", choices=("offline", "online"), help="show it in W&B too")
-    parser.add_argument("--project", default="bnstudy", help="of W&B (bnstudy)")
-    parser.add_argument("--entity", help="of W&B: user or team (the one you are logged in as)")
+    parser.add_argument("--dry-run", action="store_true", help="only write what W&B would be sent")
+    project, entity = from_environment("PROJECT", "bnstudy"), from_environment("ENTITY")
+    parser.add_argument("--project", default=project, help=f"of W&B ({project})")
+    parser.add_argument("--entity", default=entity, help="of W&B: user or team (of your login)")
     return parser
 
 

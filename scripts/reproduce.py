@@ -326,7 +326,7 @@ def estimate(job: Planned) -> float:
     plain = min(ends[1] - ends[0], ends[2] - ends[1])
     probing = max(0.0, ends[3] - ends[2] - plain)
     steps, cadence = job.cfg.steps, job.cfg.test_every
-    evaluations = 1 + (steps // cadence if cadence else 0)
+    evaluations = 0 if cadence is None else 1 + (steps // cadence if cadence else 0)
     return steps * plain + steps / job.cfg.probe_every * probing + evaluations * evaluation
 
 

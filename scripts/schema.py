@@ -25,7 +25,7 @@ from typing import (
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-LARGEST = 1e30  # of a number: its products have room in float32
+LARGEST = 3e38  # of a number: float32 has no larger one
 LARGEST_WHOLE = 2**63 - 1  # torch's
 
 
@@ -74,14 +74,15 @@ class Root:
     steps: Count
     batch_size: Count
     probe_every: Count
-    test_every: Whole
-    save_every: Whole
+    test_every: Whole | None
+    save_every: Whole | None
     keep_every: Whole
     precise_statistics: bool
     save_seconds: NotNegative
     results: Path
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
+    memory_format: Literal["auto", "contiguous", "channels_last"]
     force: bool
     progress: Literal["auto", "none"]
 

@@ -22,6 +22,7 @@ import interruption
 import overrides
 import streams
 import sweeps
+import wandb_agent
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     CompactHydraException,
@@ -44,6 +45,7 @@ from bnstudy.header import (
     Header,
     fingerprint,
 )
+from bnstudy.wandb_mirror import check_settings, show_again, wandb_run
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not wait for it
     import torch
@@ -140,9 +142,11 @@ def prepare(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[str
     check_writable(Path(cfg.results))
     outcome = past_outcome(directory, header)
     if outcome and not cfg.force:
+        show_again(directory, **cfg.wandb)
         return f"{directory}: {outcome} before; nothing to do"
     check_options(cfg)
     check_optimizer(cfg)
+    check_settings(**cfg.wandb)
     return build(cfg, directory, header)
 
 
@@ -214,6 +218,7 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     """Instantiate the config; the initial weights are a function of the seed, on every device."""
     import torch
 
+    from bnstudy.memory_format import choose
     from bnstudy.params import trainable
     from bnstudy.update import Loss, layers_of, select_layers
 
@@ -236,7 +241,9 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
     # Seeded again: constructors draw numbers too, and not the same number of them in every torch.
     torch.manual_seed(cfg.seed)
     instantiate(cfg.init)(model)
-    model.to(device)
+    chosen = choose(model, cfg.memory_format, device)
+    model.to(device, memory_format=chosen)
+    data = replace(data, memory_format=chosen)
     probes = instantiate(cfg.probes, _convert_="all")
     layers = layers_of(model)
     for name, options in cfg.probes.items():
@@ -251,7 +258,7 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
         steps=cfg.steps,
         batch_size=cfg.batch_size,
         device=describe_device(device),
-        memory_format="contiguous",
+        memory_format=str(chosen).removeprefix("torch.").removesuffix("_format"),
         versions=versions(),
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         git=git_revision(),
@@ -325,7 +332,7 @@ def train_recorded(job: Job, anew: bool) -> str:
     initial = copy_of(job.model) if job.probes else None
     step = checkpoint.load(path, key, job.model, job.optimizer, job.device, recorded)
     recorder = Recorder(job.directory, job.header, step, mirrors)
-    due = cadence(cfg.save_every, cfg.save_seconds)
+    due = cadence(cfg.save_every or 0, cfg.save_seconds)
     kept = cadence(cfg.keep_every, 0)
 
     def save(step: int) -> None:
@@ -440,7 +447,6 @@ def choose_device(name: str) -> "torch.device":
 def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
     """The views of the run with that header that the config asks for."""
     from bnstudy import mirrors
-    from bnstudy.wandb_mirror import wandb_run
 
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []
@@ -526,6 +532,8 @@ def command() -> None:
     # The processes of launchers find what lies beside this file, as this one does.
     path = [str(CONFIGS.parent / "scripts"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    if "WANDB_SWEEP_ID" in os.environ:
+        sys.argv[1:] = wandb_agent.translate(sys.argv[1:])
     last = []
     try:
         overrides.read_command_line()

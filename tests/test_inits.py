@@ -130,8 +130,36 @@ def test_fixup_by_hand():
     assert not fixed[last].any() and not fixed["head.linear.weight"].any()
     assert torch.equal(fixed["stem.conv.weight"], plain["stem.conv.weight"])
     added = {name: p.item() for name, p in fixed.items() if name not in plain}
-    # Per branch two biases before convolutions, two before activation functions, and a factor.
-    assert len(added) == 6 * 5 and sum(added.values()) == 6
+    # Per branch two biases before convolutions, two before activation functions, and a factor;
+    # one before the ReLU of the stem, and one before the last linear layer.
+    assert len(added) == 6 * 5 + 2 and sum(added.values()) == 6
+    assert {"stem.scale_out.offset", "head.bias_in.offset"} < added.keys()
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_fixup_gives_resnet20_the_47_scalars_of_the_authors(shortcut):
+    """`fixup_resnet20` of hongyi-zhang/Fixup: nine branches with five, bias1 and bias2."""
+    model = ResNet((3, 32, 32), 10, nn.Identity, depth=20, shortcut=shortcut)
+    inits.fixup(model)
+    scalars = {name: p for name, p in model.named_parameters() if p.numel() == 1}
+    assert len(scalars) == 47
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        scalars["stem.scale_out.offset"].fill_(0.5)
+    stem = model.get_submodule("stem.conv")(images)
+    assert torch.equal(model.get_submodule("stem")(images), (stem + 0.5).relu())
+    with torch.no_grad():
+        scalars["head.bias_in.offset"].fill_(-1.0)
+        model.get_submodule("head.linear").weight.fill_(1.0)
+    features = torch.randn(2, 64)
+    expected = (features - 1).sum(1, keepdim=True).expand(2, 10)
+    torch.testing.assert_close(model.get_submodule("head")(features), expected)
+
+
+def test_fixup_without_branches_is_kaiming_with_a_last_layer_of_zeros():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    inits.fixup(model)
+    assert len(list(model.parameters())) == 4 and not model[1].weight.any()
 
 
 def test_kaiming_alone_explodes_with_depth_and_the_remedies_do_not():

@@ -14,6 +14,9 @@ import pytest
 import yaml
 from conftest import CONFIGS, ROOT, lines, options
 
+from bnstudy.results import load_run
+from bnstudy.wandb_mirror import measures
+
 SMALL = ["wandb.mode=disabled", "model.width=0.0625", "data.held_out=100", "batch_size=16"]
 SMALL += ["steps=4", "probe_every=2", "test_every=2"]
 # Smaller still, and without the wait for scikit-learn's digits.
@@ -231,12 +234,12 @@ def test_the_agent_of_a_wandb_sweep_runs_what_the_command_line_takes(tmp_path, m
     agent._command_run(command)
     assert agent._run_processes["abc"].wait() == 0
     record = only(tmp_path.glob("results/runs/demo/custom/*/run.jsonl"))
-    header, *_, last_step, end = lines(record.parent)
+    header, *_, end = lines(record.parent)
     config = header["header"]["config"]
     assert (config["optimizer"]["lr"], config["seed"]) == (0.25, 1)
     assert header["header"]["choices"]["norm"] == "none"
     assert config["wandb"]["mode"] == "disabled"
-    assert sweep["metric"]["name"] in last_step
+    assert sweep["metric"]["name"] in measures(load_run(record.parent))
     assert end["end"]["outcome"] == "finished"
 
 

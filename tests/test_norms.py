@@ -1,15 +1,18 @@
 """Norms against torch's own, against the formulas, and against the moments that noise promises."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnstudy.models.layer import Layer
 from bnstudy.norms import (
     BatchNorm,
+    GhostBatchNorm,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
@@ -24,6 +27,7 @@ SHAPES = [(8, 3), (8, 3, 4, 5)]
 P = [1, 2, 3, math.inf]
 MAKE = {
     "BatchNorm": BatchNorm,
+    "GhostBatchNorm": GhostBatchNorm,
     "NoisyBatchNorm": NoisyBatchNorm,
     "Noise": Noise,
     "LpNorm": lambda features: LpNorm(features, p=1),
@@ -76,6 +80,119 @@ def test_gamma_and_beta_can_make_batch_norm_the_identity(shape):
 def test_norms_refuse_inputs_without_features(name):
     with pytest.raises(ValueError, match=rf"{name} needs inputs \[N, C, ...\], found shape \[4\]"):
         MAKE[name](4)(torch.randn(4))
+
+
+@pytest.mark.parametrize("name", ["BatchNorm", "GhostBatchNorm", "NoisyBatchNorm"])
+def test_batch_norm_refuses_a_batch_without_variance_and_names_the_batch_size(name):
+    norm = MAKE[name](3)
+    message = f"batch_size=1 gives {name} a single value of a feature, .* batch_size=2 or more"
+    for shape in ((1, 3), (1, 3, 1, 1)):
+        with pytest.raises(ValueError, match=message):
+            norm(torch.randn(shape))
+    assert norm(torch.randn(1, 3, 2, 1)).shape == (1, 3, 2, 1)  # two values
+    norm.eval()
+    assert norm(torch.randn(1, 3)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, "small"])
+@pytest.mark.parametrize(
+    "name",
+    [*("BatchNorm", "GhostBatchNorm", "NoisyBatchNorm", "LpNorm"), "GroupNorm", "LayerNorm"],
+)
+def test_norms_refuse_an_eps_out_of_range(name, value):
+    make = partial(LpNorm, p=1) if name == "LpNorm" else MAKE[name]
+    with pytest.raises(ValueError, match=f"norm.eps={value} must be a number, 0 or more"):
+        make(4, eps=value)
+
+
+@pytest.mark.parametrize("value", [-1.0, 2.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["BatchNorm", "GhostBatchNorm", "NoisyBatchNorm", "LpNorm"])
+def test_norms_refuse_a_momentum_out_of_range(name, value):
+    make = partial(LpNorm, p=1) if name == "LpNorm" else MAKE[name]
+    with pytest.raises(ValueError, match=f"norm.momentum={value} must be a number, from 0 to 1"):
+        make(4, momentum=value)
+    assert make(4, momentum=0.0).momentum == 0 and make(4, momentum=1).momentum == 1
+
+
+def test_batch_norm_without_eps_is_refused_in_a_sentence_and_a_tiny_eps_is_the_theorem():
+    with pytest.raises(ValueError, match=r"norm.eps=0 cannot be used.*1e-30"):
+        BatchNorm(3, eps=0)
+    inputs = torch.randn(8, 3, dtype=torch.float64)
+    outputs = BatchNorm(3, eps=1e-30).double()(inputs)
+    exact = (inputs - inputs.mean(0)) / inputs.std(0, correction=0)
+    torch.testing.assert_close(outputs, exact, rtol=1e-13, atol=1e-13)
+
+
+# Ghost batches
+
+
+def trained(norm: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """Outputs, gradients and state of a norm after three batches."""
+    inputs = inputs.clone().requires_grad_()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, -2.0, 0.5]))
+    for _ in range(3):
+        outputs = norm(inputs)
+        (outputs.cos() * inputs.detach()).sum().backward()
+    return [outputs, inputs.grad, norm.weight.grad, norm.bias.grad, *norm.state_dict().values()]
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("samples", [8, 9, 1000])
+def test_one_ghost_batch_is_batch_norm_to_the_bit(samples, shape, momentum):
+    inputs = torch.randn(shape)
+    ghost = GhostBatchNorm(3, samples, momentum=momentum)
+    plain = BatchNorm(3, momentum=momentum)
+    assert ghost.state_dict().keys() == plain.state_dict().keys()
+    for ours, theirs in zip(trained(ghost, inputs), trained(plain, inputs), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("momentum", [0.25, None])
+@pytest.mark.parametrize("shape", [(11, 3), (11, 3, 4, 5)])
+def test_every_ghost_batch_is_a_batch_of_its_own(shape, momentum):
+    """Eleven samples, at most four in a group: 4, 4, 3."""
+    inputs = 2 * torch.randn(shape, dtype=torch.float64) + 1
+    ghost = GhostBatchNorm(3, 4, momentum=momentum).double()
+    groups = inputs.split([4, 4, 3])
+    assert torch.equal(ghost(inputs), torch.cat([BatchNorm(3).double()(g) for g in groups]))
+    over, step = [0, *range(2, len(shape))], 1.0 if momentum is None else momentum
+    mean = sum(len(group) / 11 * group.mean(over) for group in groups)
+    variance = sum(len(group) / 11 * group.var(over) for group in groups)
+    torch.testing.assert_close(ghost.running_mean, step * mean)
+    torch.testing.assert_close(ghost.running_mean, step * inputs.mean(over))
+    torch.testing.assert_close(ghost.running_var, (1 - step) + step * variance)
+    assert ghost.num_batches_tracked == 1
+    ghost(inputs)
+    step = 1.0 if momentum is None else 1 - (1 - momentum) ** 2
+    torch.testing.assert_close(ghost.running_mean, step * mean)
+
+
+def test_the_running_variance_of_ghost_batches_is_that_of_the_population():
+    """Of independent samples, without bias: groups of four have 3/4 of it before the correction."""
+    torch.manual_seed(0)
+    ghost = GhostBatchNorm(3, 4, momentum=1.0)
+    ghost(3 * torch.randn(10_000, 3))
+    torch.testing.assert_close(ghost.running_var, torch.full((3,), 9.0), rtol=0.1, atol=0)
+
+
+def test_ghost_batches_have_second_derivatives():
+    ghost = GhostBatchNorm(2, 2).double()
+    inputs = torch.randn(5, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert gradgradcheck(lambda inputs: ghost(inputs).tanh(), inputs)
+
+
+def test_a_ghost_batch_of_a_single_value_is_refused_and_avoided_where_it_can_be():
+    assert GhostBatchNorm(3, 4)(torch.randn(9, 3)).shape == (9, 3)  # 3, 3, 3 and not 4, 4, 1
+    with pytest.raises(
+        ValueError, match=r"norm.samples=2 cuts batch_size=3 into groups of which one has"
+    ):
+        GhostBatchNorm(3, 2)(torch.randn(3, 3))
+    assert GhostBatchNorm(3, 2)(torch.randn(3, 3, 2)).shape == (3, 3, 2)
+    for samples in (0, -1, 1.5):
+        with pytest.raises(ValueError, match=f"norm.samples={samples} must be a whole number, 1"):
+            GhostBatchNorm(3, samples)
 
 
 # Noise
@@ -231,6 +348,103 @@ def test_gradients_flow_through_the_mean_and_the_power_mean(p):
     # z does not change with the scale of y: <y, dL/dy> = 0 in every unit.
     (grad,) = torch.autograd.grad(function(*arguments), inputs)
     assert (grad * inputs).sum((0, 2)).abs().max() < 1e-12 < grad.abs().min()
+
+
+def by_torch(norm: LpNorm, inputs: Tensor) -> Tensor:
+    """The formula in torch's words, which finds the gradients by itself."""
+    over = [0, *range(2, inputs.dim())]
+    mean, absolute = inputs.mean(over, keepdim=True), inputs.abs()
+    if norm.p == math.inf:
+        power_mean = absolute.amax(over, keepdim=True).clamp(min=norm.eps)
+    else:
+        powers = absolute.pow(norm.p).mean(over, keepdim=True) + norm.eps**norm.p
+        power_mean = powers.pow(1 / norm.p)
+    outputs = (inputs - mean) / power_mean
+    if norm.weight is None:
+        return outputs
+    return outputs * norm.weight.view(mean.shape) + norm.bias.view(mean.shape)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("p", P)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gradients_written_out_are_those_of_torch(p, shape, affine):
+    torch.manual_seed(0)
+    norm = LpNorm(3, p, eps=0.2, affine=affine).double()
+    inputs = torch.randn(shape, dtype=torch.float64) + torch.tensor([0.0, 3.0, 0.0]).view(
+        3, *[1] * (len(shape) - 2)
+    )
+    inputs[:, 2] *= 0.01  # of a unit smaller than eps
+    inputs[0, 1] = inputs[1, 1] = 9.0  # the largest, more than once
+    inputs.requires_grad_()
+    wrt, direction = [inputs, *norm.parameters()], torch.randn(shape, dtype=torch.float64)
+    found = torch.autograd.grad((norm(inputs).sin() * direction).sum(), wrt)
+    expected = torch.autograd.grad((by_torch(norm, inputs).sin() * direction).sum(), wrt)
+    twice = torch.autograd.grad((norm(inputs).sin() * direction).sum(), wrt, create_graph=True)
+    for own, others, again in zip(found, expected, twice, strict=True):
+        torch.testing.assert_close(own, others, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(again, others, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("p", P)
+def test_lp_norm_of_frozen_parameters_and_of_inputs_that_need_no_gradient(p):
+    norm, inputs = LpNorm(3, p), torch.randn(8, 3)
+    norm.bias.requires_grad_(False)
+    (grad,) = torch.autograd.grad(norm(inputs).square().sum(), norm.weight, create_graph=True)
+    torch.testing.assert_close(
+        grad, torch.autograd.grad(by_torch(norm, inputs).square().sum(), norm.weight)[0]
+    )
+    norm(inputs).sum().backward()
+    assert norm.bias.grad is None and norm.weight.grad is not None
+
+
+@pytest.mark.parametrize("p", P)
+def test_eps_is_one_more_term_of_the_power_mean(p):
+    norm = LpNorm(1, p, eps=0.5, momentum=1.0).double()
+    norm(torch.zeros(4, 1, dtype=torch.float64))
+    assert norm.running_power_mean.item() == pytest.approx(0.5)
+    norm(torch.full((4, 1), 2.0, dtype=torch.float64))
+    expected = 2.0 if p == math.inf else (2.0**p + 0.5**p) ** (1 / p)
+    assert norm.running_power_mean.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_float32_statistics_of_a_million_elements_are_accurate(p):
+    torch.manual_seed(0)
+    norm, inputs = LpNorm(1, p, momentum=1.0), torch.rand(2_000_000, 1) + 0.5
+    norm(inputs)
+    exact = LpNorm(1, p, momentum=1.0).double()
+    exact(inputs.double())
+    for name in ("running_mean", "running_power_mean"):
+        expected = getattr(exact, name).float()
+        torch.testing.assert_close(getattr(norm, name), expected, rtol=1e-6, atol=0)
+
+
+class Passes(TorchDispatchMode):
+    """Counts the operations that read or write as many elements as a tensor has."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.elements, self.count = tensor.numel(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # pyrefly: ignore
+        result = func(*args, **(kwargs or {}))
+        tensors = [x for x in (*args, result) if isinstance(x, Tensor)]
+        large = any(x.numel() >= self.elements for x in tensors)
+        self.count += large and not func.is_view
+        return result
+
+
+@pytest.mark.parametrize("p", [1, 2, math.inf])
+def test_lp_norm_takes_two_thirds_of_the_passes_that_torchs_own_gradient_takes(p):
+    """Passes over the inputs are what a step costs; timing them would be at the machine's mercy."""
+    norm, inputs = LpNorm(3, p), torch.randn(500, 3, requires_grad=True)
+    counts = []
+    for function in (norm, partial(by_torch, norm)):
+        with Passes(inputs) as passes:
+            function(inputs).sum().backward()
+        counts.append(passes.count)
+    assert counts[0] <= 2 / 3 * counts[1], counts
 
 
 @pytest.mark.parametrize("p", P)

@@ -291,7 +291,7 @@ def test_activations_of_known_outputs():
         np.testing.assert_allclose(measured["range/layer1"][unit], edges[[0, -1]])
     np.testing.assert_allclose(measured["mean/layer1"], sampled.mean(0))
     np.testing.assert_allclose(measured["variance/layer1"], sampled.var(0))
-    nearest = np.percentile(sampled, [15, 50, 85], axis=0, method="nearest").T
+    nearest = np.percentile(sampled, [15, 50, 85], axis=0, method="inverted_cdf").T
     np.testing.assert_allclose(measured["percentiles/layer1"], nearest)
     np.testing.assert_allclose(measured["zeros/layer1"], (outputs <= 0).mean())
     within = [(np.abs(outputs) < 0.5).mean(), (np.abs(outputs) < 1).mean()]
@@ -480,7 +480,7 @@ def test_scale_and_shift_set_by_hand():
     for i, layer in enumerate(("layer1", "layer3")):
         for key, values in (("gamma", gamma[i]), ("beta", beta[i])):
             assert torch.equal(measured.pop(f"{key}/{layer}"), values[[0, 3, 7]])
-            nearest = np.percentile(values.numpy(), [15, 50, 85], method="nearest")
+            nearest = np.percentile(values.numpy(), [15, 50, 85], method="inverted_cdf")
             assert measured.pop(f"{key}_percentiles/{layer}").tolist() == nearest.tolist()
     assert not measured
     assert ScaleAndShift(layers=["layer2"])(update) == {"layers": 0}

@@ -19,7 +19,7 @@ import made_up
 import pytest
 
 from bnstudy import claims, figures, report, results
-from bnstudy.claims import Range, Result, Rule, at_least
+from bnstudy.claims import Result, greater, within
 from bnstudy.results import Run
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +139,8 @@ def write(directory: Path, norm: str = "batch", **header: object) -> Run:
 
 def result(verdict: str, topic: str = "Topic", **numbers: float) -> Result:
     """A result with this verdict."""
-    claim = replace(claims.CLAIMS[0], topic=topic, rule=Rule(at_least(2), at_least(1), unit="×"))
+    primary = topic == claims.CLAIMS[0].topic
+    claim = replace(claims.CLAIMS[0], topic=topic, rule=greater(2), primary=primary)
     return Result(claim, verdict, **numbers)
 
 
@@ -184,9 +185,11 @@ def test_the_page_shows_every_claim_with_verdict_rule_and_numbers(
     assert [entry["name"] for entry in judged] == [claim.name for claim in claims.CLAIMS]
     for claim in claims.CLAIMS:
         assert claim.title in shown
-        assert str(claim.rule) in shown
+        assert claim.rule_in_words in shown
     assert "n = 2" in shown
-    assert {entry["verdict"] for entry in judged} >= {claims.NO_RUNS, claims.REPRODUCED}
+    assert {entry["verdict"] for entry in judged} == {claims.NO_RUNS, claims.NOT_MEASURABLE}
+    assert claims.COVERAGE in shown
+    assert shown.index(claims.CLAIMS[0].title) < shown.index("(exploratory)")
     markdown = (written / "claims.md").read_text(encoding="utf-8")
     assert all(claim.title in markdown for claim in claims.CLAIMS)
 
@@ -254,33 +257,37 @@ def test_one_more_claim_is_one_more_row(monkeypatch: pytest.MonkeyPatch) -> None
 # What the page is made of
 
 
-def test_the_answer_counts_verdicts() -> None:
+def test_the_answer_counts_verdicts_the_primary_claims_first() -> None:
     judged = [
-        result(claims.REPRODUCED),
-        result(claims.REPRODUCED),
-        result(claims.NOT_REPRODUCED),
+        result(claims.SUPPORTED),
+        result(claims.SUPPORTED),
+        result(claims.CONTRADICTED),
         result(claims.NO_RUNS),
-        result(claims.PARTLY, claims.ADDED),
-        result(claims.REPRODUCED, claims.OTHERS[0]),
+        result(claims.SUGGESTED, claims.ADDED),
+        result(claims.NO_EFFECT, claims.OTHERS[0]),
+        result(claims.UNDECIDED, claims.CLAIMS[0].topic),
     ]
     assert report.answer(judged) == [
-        "Of the 4 claims that the paper makes, 2 are reproduced, 1 is not reproduced and "
-        "1 has no runs so far.",
-        "Of the 1 claim that this study adds, 1 is reproduced in part.",
-        "Of the 1 claim that others make of BatchNorm, 1 is reproduced.",
+        "Of the 1 primary claim, named before the runs, 1 is undecided.",
+        "Of the 4 exploratory claims of the paper, 2 are supported, 1 is contradicted and 1 has no "
+        "runs so far.",
+        "Of the 1 exploratory claim of this study, 1 is suggested.",
+        "Of the 1 exploratory claim of others on BatchNorm, 1 shows no effect.",
     ]
     assert report.counts(judged) == {
-        claims.REPRODUCED: 3,
-        claims.PARTLY: 1,
-        claims.NOT_REPRODUCED: 1,
+        claims.SUPPORTED: 2,
+        claims.SUGGESTED: 1,
+        claims.NO_EFFECT: 1,
+        claims.CONTRADICTED: 1,
+        claims.UNDECIDED: 1,
         claims.NO_RUNS: 1,
     }
     assert report.answer([]) == []
-    unmet = result(claims.NOT_REPRODUCED)
-    unmet = replace(unmet, claim=replace(unmet.claim, rule=claims.comparable_to(1.5)))
+    unmet = result(claims.CONTRADICTED)
+    unmet = replace(unmet, claim=replace(unmet.claim, rule=greater(paper=0.5)))
     assert report.answer([unmet]) == [
-        "Of the 1 claim that the paper makes, 1 is not reproduced. "
-        "Of those not reproduced 1 fails by the paper's own numbers too."
+        "Of the 1 exploratory claim of the paper, 1 is contradicted.",
+        "Of the contradicted claims 1 fails by the paper's own numbers too.",
     ]
 
 
@@ -290,18 +297,19 @@ def test_every_verdict_has_a_sign_and_words_for_one_and_for_several() -> None:
 
 def test_a_plot_places_ratios_on_a_log_axis() -> None:
     seeds = {0: 1.0, 1: 2.0}
-    drawn = report.plot(result(claims.PARTLY, value=2.0, low=1.0, high=4.0, by_seed=seeds))
+    drawn = report.plot(result(claims.SUGGESTED, value=2.0, low=1.0, high=4.0, by_seed=seeds))
     assert drawn is not None and drawn.interval is not None
     low, high = drawn.interval
     assert drawn.value == pytest.approx((low + high) / 2, abs=0.02)
     assert drawn.claimed == (drawn.value, report.WIDTH)
-    assert drawn.weaker == (low, report.WIDTH)
+    assert drawn.zone is not None
+    assert sum(drawn.zone) / 2 == pytest.approx(drawn.value, abs=0.02)
     assert drawn.paper is None
 
 
 def test_a_plot_places_other_numbers_linearly_and_infinite_ones_at_the_end() -> None:
-    rule = Rule(Range(-1, 1), Range(-2, 2), paper=0.0)
-    judged = result(claims.PARTLY, value=math.inf)
+    rule = within(-1, 1, paper=0.0)
+    judged = result(claims.UNDECIDED, value=math.inf)
     judged = replace(judged, claim=replace(judged.claim, rule=rule))
     drawn = report.plot(judged)
     assert drawn is not None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnstudy.data import Batch
 from bnstudy.norms import BatchNorm
 from bnstudy.params import Params, add_scaled, normal_like, trainable
-from bnstudy.update import Loss, layers_of, sample_units, select_layers
+from bnstudy.update import Loss, layers_of, percentiles, sample_units, select_layers
 
 
 class Noisy(nn.Module):
@@ -242,3 +242,15 @@ def test_sampled_units_are_evenly_spaced(positions):
     for units, chosen in ((1, [0]), (3, [0, 2, 4]), (7, range(7)), (99, range(7))):
         expected = torch.stack([outputs[:, unit].flatten() for unit in chosen])
         assert torch.equal(sample_units(outputs, units), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_percentiles_are_the_nearest_ranks_of_the_textbook(rows):
+    """The p-th percentile: the smallest value that at least p % of the values do not exceed."""
+    for size in range(1, 201):
+        values = torch.stack([torch.randperm(size) for _ in range(rows)]).double()
+        expected = [
+            next(v for v in range(size) if 100 * (v + 1) >= percent * size)
+            for percent in (15, 50, 85)
+        ]
+        assert percentiles(values).tolist() == [expected] * rows

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import made_up
 import numpy as np
@@ -31,6 +32,7 @@ HEADER = {
 DRIVER = """
 import json, sys, time
 from pathlib import Path
+from unittest.mock import ANY
 from bnstudy.recorder import Recorder
 from bnstudy.wandb_mirror import wandb_run
 
@@ -370,3 +372,46 @@ def test_the_dashboard_is_refused_in_one_sentence(cli, tmp_path):
 def test_wandb_is_not_imported_where_it_is_not_used():
     code = "import sys; from bnstudy import mirrors, wandb_mirror; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# A run that ended before, shown again as scripts/train.py shows it.
+AGAIN = """
+import json, sys
+from pathlib import Path
+from unittest.mock import ANY
+from bnstudy.wandb_mirror import show_again
+
+options = json.loads(sys.argv[2])
+show_again(Path(sys.argv[1]), project="bnstudy", entity=None, patience=20.0, **options)
+"""
+
+
+def show_again(directory: Path, url: str, more: dict[str, str], **options) -> None:
+    command = [sys.executable, "-c", AGAIN, str(directory), json.dumps(options)]
+    caches = {name: str(directory / "cache") for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
+    done = subprocess.run(
+        command, env=environment(url) | caches | more, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_that_ended_is_shown_to_the_agent_that_asks_for_it_again(tmp_path, server):
+    header = made_up.make_header("vgg", "none", 0.5, 1)
+    rows = list(made_up.make_lines("vgg", "none", 0.5, 1, "diverged"))
+    directory = made_up.write_record(tmp_path / "vgg_none", header, rows, "diverged")
+    (directory / "checkpoint.pt").write_bytes(b"weights")
+    show_again(directory, server.url, {}, mode="online")  # there is no agent
+    assert not server.runs
+    agent = {"WANDB_SWEEP_ID": "abcd1234", "WANDB_RUN_ID": "agent2", "WANDB_PROJECT": "bnstudy"}
+    show_again(directory, server.url, agent, mode="online", artifact=True)
+    (uploaded,) = server.runs.values()
+    assert uploaded.variables["name"] == "agent2" and uploaded.exit_code == 0
+    assert [row["_step"] for row in uploaded.rows] == [line["step"] for line in rows]
+    summary = json.loads(uploaded.summary)
+    assert summary["diverged"] == 1 and 0 < summary["final/accuracy"] < 0.2
+    assert uploaded.config["sweep_words"] == [str(directory), ANY]
+    ((title, text, level),) = server.alerts
+    assert title == "vgg_none diverged" and "step" in text and level == "WARN"
+    (files,) = server.artifacts.values()
+    assert files["run.jsonl"] == (directory / "run.jsonl").read_bytes()
+    assert files["checkpoint.pt"] == b"weights"

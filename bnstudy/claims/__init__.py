@@ -8,22 +8,27 @@ arms are compared seed by seed.
 The value of a claim is the median over seeds. Its interval is a 95 % bootstrap interval over seeds:
 percentiles of the value over resamples of the seeds, all arms of a seed drawn together. With up to
 five seeds that is the range from the smallest to the largest. It contains the true median with a
-probability of only 50 % for two seeds, 75 % for three and 94 % for five.
+probability of only 50 % for two seeds, 75 % for three and 94 % for five. So a verdict of supported,
+contradicted or no effect needs five seeds.
 
-Every claim has its rule beside it, in two ranges that were fixed before these runs were looked at:
-what is claimed, and the weaker statement that its direction is right. Ours are not quite the
-networks, data and lengths of the paper, so where the paper gives the size of an effect half of it
-is enough (of a ratio its square root). "Comparable", "similar" and "marginal" mean within a
-quarter, and, weaker, within a factor of two. A number of the paper that does not meet the rule is
-marked.
+A claim is about a direction: it has a value that would mean no effect, 1 for a ratio and 0 for a
+difference. Around it is a zone in which a difference does not matter: a tenth of a ratio, a point
+of accuracy, or what the rule says. Some claims say that two things are equal, or that one is no
+worse. Their rule has a margin instead. The size of an effect is reported beside the paper's number.
+A number of the paper that does not meet the rule is marked.
 
-"The paper" is Santurkar et al. 2018. What others say of BatchNorm mostly comes without a number; of
-these claims the sizes are ours, and as a rule 5 points of accuracy are a difference.
+The primary claims were named, with their rules, before the runs that judge them were made. Only
+seeds from 10 on count for them: the seeds below were looked at before. All other claims are
+exploratory. They are many, so some of them come out as supported by chance.
+
+A claim says how long its runs have to be, in steps, samples or by a training accuracy that has come
+to rest. Shorter runs do not judge it. Runs of scale demo illustrate the study and judge nothing.
 
 Diverged runs count. From the first loss that is not finite on there is nothing to measure, but the
-end of such a run is known: its loss is infinite, its accuracy that of the untrained network.
-Interrupted runs are left out, because their end is not known. A run trains if it finishes with a
-test accuracy at least 5 points above chance.
+end of such a run is known: its loss is infinite, its accuracy that of guessing. A measure that is
+compared step by step counts as infinite where the run has ended. Interrupted runs are left out,
+because their end is not known. A run trains if it finishes with a test accuracy at least 5 points
+above chance. "The paper" is Santurkar et al. 2018.
 """
 
 import pkgutil
@@ -31,66 +36,73 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 
-from bnstudy.claims.judging import Arm, Claim, Result, judge, summary
+from bnstudy.claims.judging import Arm, Claim, Control, Needs, Result, judge, summary
 from bnstudy.claims.rules import (
+    CONTRADICTED,
+    ENOUGH,
+    NO_EFFECT,
     NO_RUNS,
     NOT_MEASURABLE,
-    NOT_REPRODUCED,
-    PARTLY,
-    REPRODUCED,
+    SUGGESTED,
+    SUPPORTED,
+    UNDECIDED,
     VERDICTS,
     Range,
     Rule,
-    as_large,
     at_least,
     at_most,
-    comparable_to,
+    greater,
     in_words,
-    less_than,
+    less,
     listed,
-    more_than,
+    within,
 )
-from bnstudy.claims.tables import to_json, to_markdown
+from bnstudy.claims.tables import COVERAGE, to_json, to_markdown
 from bnstudy.results import Run
 
 __all__ = [
     "ADDED",
     "CLAIMS",
+    "CONTRADICTED",
+    "COVERAGE",
+    "ENOUGH",
     "EXPERIMENTS",
     "NOT_MEASURABLE",
-    "NOT_REPRODUCED",
+    "NO_EFFECT",
     "NO_RUNS",
     "OTHERS",
-    "PARTLY",
-    "REPRODUCED",
+    "SUGGESTED",
+    "SUPPORTED",
+    "UNDECIDED",
     "VERDICTS",
     "Arm",
     "Claim",
+    "Control",
+    "Needs",
     "Range",
     "Result",
     "Rule",
-    "as_large",
     "at_least",
     "at_most",
-    "comparable_to",
     "discover",
     "evaluate",
+    "greater",
     "in_words",
     "judge",
-    "less_than",
+    "less",
     "listed",
-    "more_than",
     "summary",
     "to_json",
     "to_markdown",
+    "within",
 ]
 
-# The modules of the paper's claims and of what this study adds to them, in the paper's order.
-PAPER = ("training", "noise", "shift", "landscape", "lp", "theory", "added")
+# The modules of the primary claims, of the paper's others, and of what this study adds to them.
+PAPER = ("primary", "training", "noise", "shift", "landscape", "lp", "theory", "added")
 
 
 def discover() -> dict[str, ModuleType]:
-    """Every topic by name: the modules with CLAIMS, the paper's first, the others by name."""
+    """Every topic by name: the modules with CLAIMS, the primary first, then the paper's."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     names = [*PAPER, *(name for name in names if name not in PAPER)]
     modules = {name: import_module(f"{__name__}.{name}") for name in names}

@@ -1,17 +1,19 @@
 """Claims, and the verdict on each from the runs of its arms, seed by seed."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnstudy.claims.rules import NO_RUNS, Rule, in_words, listed
+from bnstudy.claims.rules import ENOUGH, NO_RUNS, NOT_MEASURABLE, Rule, in_words, listed
 from bnstudy.results import Run, comparable
 
 RESAMPLES = 10_000
 COVERAGE = 0.95
+ILLUSTRATION = "demo"  # the scale whose runs show that everything works
+NAMED = 6  # runs that a note names one by one
 
 
 class Arm(NamedTuple):
@@ -37,6 +39,38 @@ class Arm(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Needs:
+    """How long a run has to be for a claim, whatever the scale is called.
+
+    `steps` and `samples` (steps times batch size) are those of the whole run as planned: a run that
+    diverged was long enough. `plateau` asks that training has come to rest, as `plateaued` tells.
+    """
+
+    steps: int = 0
+    samples: int = 0
+    plateau: bool = False
+
+    def __str__(self) -> str:
+        words = [f"{self.steps} steps or more"] if self.steps else []
+        words += [f"{self.samples} training samples or more"] if self.samples else []
+        words += ["a training accuracy that has come to rest"] if self.plateau else []
+        return f"Needs runs with {listed(words)}." if words else ""
+
+    def met_by(self, run: Run) -> bool:
+        """Whether a run is long enough."""
+        steps = run.config["steps"]
+        long_enough = steps >= self.steps and steps * run.batch_size >= self.samples
+        return long_enough and (not self.plateau or plateaued(run))
+
+
+class Control(NamedTuple):
+    """What has to hold for a claim to mean something: in words, and of the runs of one seed."""
+
+    says: str
+    met: Callable[..., bool]
+
+
+@dataclass(frozen=True)
 class Claim:
     """One claim: what the paper says, what is measured, and the rule for the verdict.
 
@@ -44,6 +78,13 @@ class Claim:
     runs if it is a block, and gives one number, or several that `over_seeds` reduces; NaN where the
     runs have no value. `detail` takes the same and gives a word about how it was measured. `also`
     is what besides norm, lr and seed the runs may differ in, as `comparable` takes it.
+
+    A `primary` claim was named before its runs were made; all others are exploratory. `needs` is
+    the length of the runs. Seeds below `seeds_from` were looked at before the rules were written;
+    they are left out. A seed counts only if the `control` is met.
+
+    With `pick` a block stands for one of its runs: the learning rate and options that have the
+    largest mean of `pick` over the other seeds. So no seed picks the number that it reports.
     """
 
     topic: str
@@ -58,11 +99,25 @@ class Claim:
     over_seeds: Callable[..., Any] = np.median
     detail: Callable[..., str] | None = None
     also: tuple[str, ...] = ()
+    primary: bool = False
+    needs: Needs = Needs()
+    seeds_from: int = 0
+    control: Control | None = None
+    pick: Callable[[Run], float] | None = None
 
     @property
     def experiments(self) -> tuple[str, ...]:
         """The experiments whose runs it needs."""
         return tuple(dict.fromkeys(arm.experiment for arm in self.arms))
+
+    @property
+    def rule_in_words(self) -> str:
+        """The rule, with the length, the seeds and the control that the claim asks for."""
+        words = str(self.rule)
+        words += f" {self.needs}" if str(self.needs) else ""
+        words += f" Judged on seeds from {self.seeds_from} on." if self.seeds_from else ""
+        words += f" Control: {self.control.says}." if self.control else ""
+        return words
 
 
 @dataclass(frozen=True)
@@ -103,14 +158,17 @@ class Result:
 def judge(claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Result:
     """The verdict on one claim."""
     given = [run for name in claim.experiments for run in runs.get(name, ())]
-    chosen = comparable(given, claim.also)
+    fresh = [run for run in given if run.seed >= claim.seeds_from or run.scale == ILLUSTRATION]
+    chosen = comparable(fresh, claim.also)
     by_arm = [[run for run in chosen if is_of(run, arm)] for arm in claim.arms]
     ended, lacking = zip(*map(of_seeds, claim.arms, by_arm), strict=True)
-    others = sum(any(is_of(run, arm) for arm in claim.arms) for run in given if run not in chosen)
+    others = sum(any(is_of(run, arm) for arm in claim.arms) for run in fresh if run not in chosen)
+    older = {run.seed for run in given if run not in fresh}
     notes = [
         counted(sum(r.outcome == "interrupted" for own in by_arm for r in own), "interrupted"),
         counted(others, "with other settings"),
         for_seeds("Runs are lacking", sorted(set.union(*lacking))),
+        looked_at(sorted(older)),
     ]
     missing = [arm for arm, own in zip(claim.arms, ended, strict=True) if not own]
     if missing:
@@ -121,29 +179,112 @@ def judge(claim: Claim, runs: Mapping[str, Sequence[Run]]) -> Result:
         return no_runs(claim, runs, claim.arms, "No seed has a run of every arm.", *notes)
     by_seed: dict[int, float | tuple[float, ...]] = {}
     details: dict[str, None] = {}
+    unrecorded: dict[str, None] = {}
+    uncontrolled = []
     for seed in seeds:
-        of_seed = [
-            own[seed] if arm.is_block else own[seed][-1]
-            for arm, own in zip(claim.arms, ended, strict=True)
-        ]
         try:
+            of_seed = runs_of(claim, ended, seed)
+            if claim.control and not claim.control.met(*of_seed):
+                uncontrolled.append(seed)
+                continue
             value = claim.measure(*of_seed)
+            detail = claim.detail(*of_seed) if claim.detail else ""
         except KeyError as error:
-            absent = f"{error.args[0].split(';')[0]}: it was recorded without that probe."
-            return no_runs(claim, runs, claim.arms, absent, *notes)
-        if np.isnan(value).any():
+            unrecorded[f"{str(error.args[0]).split(';')[0]}."] = None
             continue
-        by_seed[seed] = value
-        if claim.detail:
-            details[claim.detail(*of_seed)] = None
-    notes.append(for_seeds("No value", [seed for seed in seeds if seed not in by_seed]))
-    diverged = sum(r.outcome == "diverged" for own in ended for seed in by_seed for r in own[seed])
-    notes = [*details, f"Runs that diverged: {diverged}." if diverged else "", *notes]
+        if not np.isnan(value).any():
+            by_seed[seed] = value
+            details[detail] = None
+    if unrecorded and not by_seed:
+        return no_runs(claim, runs, claim.arms, next(iter(unrecorded)), *notes)
+    unknown = [seed for seed in seeds if seed not in (*by_seed, *uncontrolled)]
+    notes = [*details, *cut_short(claim, ended, by_seed), *unrecorded, *notes]
+    notes.append(for_seeds("No value", unknown))
+    if claim.control:
+        notes.append(for_seeds(f"The control ({claim.control.says}) is not met", uncontrolled))
     value, low, high = summary(list(by_seed.values()), claim.over_seeds)
+    verdict = claim.rule.verdict(value, low, high, len(by_seed))
+    used = [run for own in ended for seed in seeds for run in own[seed]]
+    reason = unfit(claim, used)
+    kept = tuple(note for note in (reason, *notes) if note)
     scale = chosen[0].scale
-    verdict = claim.rule.verdict(value, low, high, scale)
-    kept = tuple(note for note in notes if note)
-    return Result(claim, verdict, value, low, high, by_seed, scale, kept)
+    return Result(
+        claim, NOT_MEASURABLE if reason else verdict, value, low, high, by_seed, scale, kept
+    )
+
+
+def runs_of(claim: Claim, ended: Sequence[Mapping[int, list[Run]]], seed: int) -> list[Any]:
+    """What a claim measures of one seed: of every arm its run, or its block of runs."""
+    found: list[Any] = []
+    for arm, own in zip(claim.arms, ended, strict=True):
+        if not arm.is_block:
+            found.append(own[seed][-1])
+        elif claim.pick is None:
+            found.append(own[seed])
+        else:
+            found.append(picked(own, seed, claim.pick, ("optimizer.lr", *claim.also)))
+    return found
+
+
+def picked(
+    own: Mapping[int, list[Run]], seed: int, score: Callable[[Run], float], paths: Sequence[str]
+) -> Run:
+    """The run of a seed whose options have the largest mean score over the other seeds.
+
+    KeyError if there is no other seed, or this one lacks that run.
+    """
+    scores: dict[tuple[Any, ...], list[float]] = {}
+    for other in (run for key, runs in own.items() if key != seed for run in runs):
+        scores.setdefault(tuple(other.option(path) for path in paths), []).append(score(other))
+    if not scores:
+        raise KeyError(f"{own[seed][0].directory.name} has no other seed to pick its settings")
+    best = max(scores, key=lambda cell: np.mean(scores[cell]))
+    found = [run for run in own[seed] if tuple(run.option(path) for path in paths) == best]
+    if not found:
+        raise KeyError(f"{own[seed][0].directory.name} has no run with the settings picked")
+    return found[0]
+
+
+def unfit(claim: Claim, runs: Sequence[Run]) -> str:
+    """Why a claim cannot be judged by these runs, "" if it can."""
+    if any(run.scale == ILLUSTRATION for run in runs):
+        return f"Runs of scale {ILLUSTRATION} illustrate the study; they are not judged."
+    return "" if all(map(claim.needs.met_by, runs)) else f"Too short. {claim.needs}"
+
+
+def plateaued(run: Run) -> bool:
+    """Whether training has come to rest, or has no end to come.
+
+    The mean training accuracy over the last tenth of the run is less than a point above that over
+    the tenth before. So it is of a run that diverged.
+    """
+    if run.outcome == "diverged" or "train/accuracy" not in run:
+        return run.outcome == "diverged"
+    steps, accuracies = run["train/accuracy"]
+    tenths = 10 * steps // run.config["steps"]
+    before, last = accuracies[tenths == 8], accuracies[tenths == 9]
+    return bool(len(before) and len(last) and last.mean() - before.mean() < 0.01)
+
+
+def cut_short(
+    claim: Claim, ended: Sequence[Mapping[int, list[Run]]], seeds: Iterable[int]
+) -> list[str]:
+    """A note on the runs that diverged, and after how many steps."""
+    cut = [
+        f"{arm}, seed {seed}, after {steps_of(run)} of {run.config['steps']} steps"
+        for arm, own in zip(claim.arms, ended, strict=True)
+        for seed in seeds
+        for run in own[seed]
+        if run.outcome == "diverged"
+    ]
+    named = f" ({'; '.join(cut)})" if len(cut) <= NAMED else ""
+    return [f"Runs that diverged: {len(cut)}{named}."] if cut else []
+
+
+def steps_of(run: Run) -> int:
+    """The number of steps until a run diverged."""
+    known = [run.records["train/loss"]] if "train/loss" in run else run.records.values()
+    return max((steps[-1] for steps, _ in known if steps), default=0)
 
 
 def is_of(run: Run, arm: Arm) -> bool:
@@ -181,6 +322,13 @@ def for_seeds(what: str, seeds: Sequence[int]) -> str:
     return f"{what} for seed{plural} {listed([str(seed) for seed in seeds])}." if seeds else ""
 
 
+def looked_at(seeds: Sequence[int]) -> str:
+    """A note on seeds that cannot confirm a claim, "" if there are none."""
+    plural = "s" if len(seeds) > 1 else ""
+    which = listed([str(seed) for seed in seeds]) if seeds else ""
+    return f"Left out: seed{plural} {which}, looked at before the rules." if seeds else ""
+
+
 def no_runs(
     claim: Claim, runs: Mapping[str, Sequence[Run]], arms: Sequence[Arm], *notes: str
 ) -> Result:
@@ -189,6 +337,9 @@ def no_runs(
     scale = f" scale={scales.pop()}" if len(scales) == 1 else ""
     experiments = dict.fromkeys(arm.experiment for arm in arms)
     commands = [f"python scripts/train.py -m experiment={name}{scale}" for name in experiments]
+    if claim.seeds_from:
+        fresh = ",".join(str(claim.seeds_from + i) for i in range(ENOUGH))
+        commands = [f"{command} seed={fresh}" for command in commands]
     make = f"Make some: {' and '.join(commands)}"
     return Result(claim, NO_RUNS, notes=(*(note for note in notes if note), make))
 

@@ -3,23 +3,22 @@
 import math
 from collections.abc import Sequence
 
-from bnstudy.claims.judging import Arm, Claim
-from bnstudy.claims.reductions import accuracy, best, matched
-from bnstudy.claims.rules import Rule, at_least, more_than
+from bnstudy.claims.judging import Arm, Claim, Needs
+from bnstudy.claims.reductions import accuracy, matched
+from bnstudy.claims.rules import at_least, greater
 from bnstudy.results import Run, trains
 
 LR = ("optimizer.lr",)
 
 
-def accuracy_difference(over: Sequence[Run], under: Sequence[Run]) -> float:
-    """Points that the first is ahead, each at its best learning rate."""
-    bests = [best(runs, accuracy) for runs in matched(over, under, by=LR)]
-    return bests[0] - bests[1]
+def accuracy_difference(over: Run, under: Run) -> float:
+    """How far the test accuracy of the first is ahead [points]."""
+    return accuracy(over) - accuracy(under)
 
 
-def worse_difference(standard: Sequence[Run], *others: Sequence[Run]) -> float:
-    """Points that the worst of the others is ahead of the standard network."""
-    return min(accuracy_difference(runs, standard) for runs in others)
+def worse_difference(standard: Run, *others: Run) -> float:
+    """How far the worst of the others is ahead of the standard network [points]."""
+    return min(accuracy_difference(run, standard) for run in others)
 
 
 def lr_difference(over: Sequence[Run], under: Sequence[Run]) -> float:
@@ -45,6 +44,7 @@ AFTER = Arm(
     (("model.placement", "after"), ("init", "xavier_uniform")),
 )
 ALSO = ("model.placement", "init")
+BEST_LR = "at the learning rate with the best mean over the other seeds"
 
 TOPIC = "Before or after the activation function"
 CLAIMS = (
@@ -55,10 +55,11 @@ CLAIMS = (
         says="“We add the BN transform immediately before the nonlinearity”; others put it after.",
         source="Ioffe & Szegedy 2015, section 3.2; not in Santurkar et al. 2018",
         arms=(BEFORE, AFTER),
-        quantity="final test accuracy at the best learning rate, before − after",
+        quantity=f"final test accuracy {BEST_LR}, before − after",
         measure=accuracy_difference,
-        rule=Rule(at_least(0), at_least(-2), unit=" points"),
+        rule=at_least(-1, unit=" points", why="no more than a point worse"),
         also=ALSO,
+        pick=accuracy,
     ),
     Claim(
         topic=TOPIC,
@@ -70,8 +71,9 @@ CLAIMS = (
         arms=(BEFORE, AFTER),
         quantity="learning rates of the grid that train, before − after",
         measure=lr_difference,
-        rule=Rule(at_least(0), at_least(-1)),
+        rule=at_least(0, why="no fewer"),
         also=ALSO,
+        needs=Needs(steps=4000),
     ),
     Claim(
         topic=TOPIC,
@@ -80,10 +82,11 @@ CLAIMS = (
         says="That it helps does not depend on where it stands.",
         source="said of both; not in Santurkar et al. 2018",
         arms=(STANDARD, BEFORE, AFTER),
-        quantity="final test accuracy at the best learning rate, the worse of both − standard",
+        quantity=f"final test accuracy {BEST_LR}, the worse of both − standard",
         measure=worse_difference,
-        rule=Rule(at_least(5), more_than(0), why="a difference that counts", unit=" points"),
+        rule=greater(0, unit=" points"),
         also=ALSO,
+        pick=accuracy,
     ),
     Claim(
         topic=TOPIC,
@@ -94,7 +97,8 @@ CLAIMS = (
         arms=(STANDARD, BEFORE, AFTER),
         quantity="learning rates of the grid that train, the worse of both − standard",
         measure=fewer_difference,
-        rule=Rule(at_least(1), at_least(0)),
+        rule=greater(0, unit=""),
         also=ALSO,
+        needs=Needs(steps=4000),
     ),
 )

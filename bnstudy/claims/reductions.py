@@ -2,20 +2,26 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bnstudy.claims.judging import Arm
+from bnstudy.claims.rules import in_words, listed
 from bnstudy.results import (
+    SAMPLES,
     Run,
     Series,
+    Steps,
     Values,
+    chance,
     edges,
+    effective_beta,
     final_accuracy,
     find_layer,
     own_step,
-    steps_to,
 )
 
 # Arms
@@ -79,29 +85,28 @@ def upper(run: Run) -> Series:
     return steps, high
 
 
-def log_width(run: Run, key: str = LOSS) -> float:
-    """The width of the loss range along the line on a log axis, median over the steps."""
-    _, low, high = edges(run, key)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width = np.log(high / low)
-    return median(np.where(np.isfinite(width), width, np.inf))
-
-
 def ratio(over: float, under: float) -> float:
     """over / under; NaN where neither is finite, or both are zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.float64(over) / np.float64(under))
 
 
+def geometric_mean(values: Sequence[float]) -> float:
+    """exp(mean of the logarithms) [1]; NaN if a value is NaN, or there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.exp(np.log(values).mean())) if len(values) else math.nan
+
+
+def together(one: Series, other: Series) -> tuple[Steps, Values, Values]:
+    """Two series at the steps that both have: steps [n], values [n] of either."""
+    steps, of_one, of_other = np.intersect1d(one[0], other[0], return_indices=True)
+    return steps, one[1][of_one], other[1][of_other]
+
+
 def at_first_step(series: Series) -> float:
     """The value of a series at step 0, NaN if there is none."""
     steps, values = series
     return float(values[0]) if len(steps) and steps[0] == 0 else math.nan
-
-
-def untrained_accuracy(run: Run) -> float:
-    """Percent of the test set before the first step: chance, whatever the number of classes."""
-    return 100 * float(run["test/accuracy"][1][0])
 
 
 def at_the_end(run: Run, key: str, share: float) -> Values:
@@ -117,20 +122,15 @@ def at_the_end_of(run: Run, series: Series, share: float) -> Values:
 
 
 def training_accuracy(run: Run, share: float) -> float:
-    """Percent, over the last `share` of the run; the untrained network's if it diverged."""
-    last = 100 * mean(at_the_end(run, "train/accuracy", share))
-    return untrained_accuracy(run) if run.outcome == "diverged" else last
+    """Accuracy over the last `share` of the run [percent]; that of guessing if it diverged."""
+    if run.outcome == "diverged":
+        return 100 * chance(run)
+    return 100 * mean(at_the_end(run, "train/accuracy", share))
 
 
-def test_accuracy(run: Run) -> float:
-    """Percent, at the end of the run; the untrained network's if it diverged."""
-    last = 100 * float(run["test/accuracy"][1][-1])
-    return untrained_accuracy(run) if run.outcome == "diverged" else last
-
-
-def training_gain(run: Run) -> float:
-    """Points by which training accuracy, over the last tenth, exceeds the untrained network's."""
-    return training_accuracy(run, share=0.1) - untrained_accuracy(run)
+def above_chance(run: Run) -> float:
+    """Test accuracy above that of guessing at the end of the run [points]; 0 if it diverged."""
+    return 100 * (final_accuracy(run) - chance(run))
 
 
 def final_loss(run: Run) -> float:
@@ -144,7 +144,7 @@ def loss_ratio(over: Run, under: Run) -> float:
 
 
 def accuracy(run: Run) -> float:
-    """Percent of the test set, at the end of the run; that of guessing if it diverged."""
+    """Test accuracy at the end of the run [percent]; that of guessing if it diverged."""
     return 100 * final_accuracy(run)
 
 
@@ -168,70 +168,246 @@ def matched(*blocks: Sequence[Run], by: Sequence[str]) -> list[list[Run]]:
     return [[own[cell] for cell in shared] for own in by_cell]
 
 
+# Steps that runs share
+
+
+FEWEST = 10  # probed steps: a median of fewer is one of the start alone
+
+
+def aligned(*of: tuple[Run, Series]) -> tuple[Steps, list[Values]]:
+    """Series of several runs at the steps that all of them have: steps [n], of each values [n].
+
+    A run that diverged counts beyond its end too, as infinite: an explosion is no smoothness.
+    """
+    steps = [series[0] for _, series in of]
+    extended = [
+        np.union1d(own, [step for s in steps for step in s if step > own[-1]])
+        if run.outcome == "diverged" and len(own)
+        else own
+        for (run, _), own in zip(of, steps, strict=True)
+    ]
+    shared = reduce(np.intersect1d, extended).astype(np.int64)
+    values = []
+    for _, (own, known) in of:
+        place = {step: index for index, step in enumerate(own.tolist())}
+        values.append(
+            np.array([known[place[s]] if s in place else np.inf for s in shared.tolist()])
+        )
+    return shared, values
+
+
+def median_ratio(over: tuple[Run, Series], under: tuple[Run, Series]) -> float:
+    """The median of one series over that of another, at the steps that both have [1].
+
+    What a diverged run lacks is infinite, as `aligned` has it. NaN for fewer than FEWEST steps.
+    """
+    steps, (ours, theirs) = aligned(over, under)
+    return ratio(median(ours), median(theirs)) if len(steps) >= FEWEST else math.nan
+
+
+# The same training loss
+
+BIN = 0.25  # width of a bin of the natural logarithm of the training loss
+
+
+def around(run: Run, key: str, steps: Steps) -> Values:
+    """A metric of the training batches at steps [n], each the mean over SAMPLES samples or more.
+
+    They lie around the step; at either end they are those there are. NaN where a value is not
+    finite, or none was recorded.
+    """
+    trained, values = run[key]
+    half = math.ceil(SAMPLES / run.batch_size / 2)
+    spans = [(trained >= step - half) & (trained <= step + half) for step in steps.tolist()]
+    means = [float(values[span].mean()) if span.any() else math.nan for span in spans]
+    return np.array([mean if math.isfinite(mean) else math.nan for mean in means])
+
+
+def loss_around(run: Run, steps: Steps) -> Values:
+    """The training loss at steps [n], as `around`."""
+    return around(run, "train/loss", steps)
+
+
+def accuracy_around(run: Run, steps: Steps) -> Values:
+    """The training accuracy at steps [n], as `around`."""
+    return around(run, "train/accuracy", steps)
+
+
+def by_loss(run: Run, series: Series) -> dict[int, float]:
+    """The median of a series in every bin of the training loss that the run visits.
+
+    Bin k holds the steps with k <= ln(loss) / BIN < k + 1. Steps without a value do not count.
+    """
+    steps, values = series
+    losses = loss_around(run, steps)
+    known = ~np.isnan(values) & (losses > 0)
+    bins = np.floor(np.log(losses[known]) / BIN).astype(int)
+    return {int(k): median(values[known][bins == k]) for k in np.unique(bins)}
+
+
+def at_matched_loss(over: tuple[Run, Series], under: tuple[Run, Series]) -> float:
+    """How many times larger one series is than another at the same training loss [1].
+
+    exp(mean over k of ln(a_k / b_k)): a_k and b_k are the medians over the steps at which the
+    training loss of either run is in bin k, over the bins that both visit. So a network that has
+    trained further is not compared with what it was before. A run that diverged counts as
+    infinite, since what it lacks is not small. NaN if no bin is shared, or both diverged.
+    """
+    diverged = [run.outcome == "diverged" for run, _ in (over, under)]
+    if any(diverged):
+        return math.nan if all(diverged) else (math.inf if diverged[0] else 0.0)
+    ours, theirs = by_loss(*over), by_loss(*under)
+    ratios = [ratio(ours[k], theirs[k]) for k in sorted(set(ours) & set(theirs))]
+    return geometric_mean([one for one in ratios if not math.isnan(one)])
+
+
 # How fast runs train
 
 LEVELS = (0.9, 0.7, 0.5)
+SUBSET = "train/subset_accuracy"
 TO_LEVEL = (
-    "steps to the highest of 90, 70 and 50 % training accuracy that all reach (running mean over "
-    "1/150 of the run; who never reaches 50 % counts with the whole run)"
+    "steps to the highest of 90, 70 and 50 % accuracy that all reach, on a fixed subset of the "
+    "training images (linear interpolation between tests; ∞ if 50 % is never reached)"
 )
+
+
+def steps_to_level(run: Run, level: float) -> float:
+    """Steps until the accuracy on the fixed training subset reaches a level [steps].
+
+    Linear interpolation between the tests; infinite if it never does.
+    """
+    steps, accuracies = run[SUBSET]
+    reached = np.flatnonzero(accuracies >= level - 1e-9)
+    if not len(reached):
+        return math.inf
+    k = reached[0]
+    if k == 0:
+        return float(steps[0])
+    share = (level - accuracies[k - 1]) / (accuracies[k] - accuracies[k - 1])
+    return float(steps[k - 1] + share * (steps[k] - steps[k - 1]))
 
 
 def common_level(*runs: Run) -> float:
     """The highest level that all runs reach, the lowest if there is none."""
-    reached = (level for level in LEVELS if all(steps_to(r, level) < math.inf for r in runs))
+    reached = (a for a in LEVELS if all(steps_to_level(run, a) < math.inf for run in runs))
     return next(reached, LEVELS[-1])
 
 
 def level_in_words(*runs: Run) -> str:
-    """The level at which runs are compared, as a note."""
-    level = common_level(*runs)
-    never = sum(steps_to(run, level) == math.inf for run in runs)
-    reached = f", which {never} of {len(runs)} runs never reached" if never else ""
-    return f"Compared at {100 * level:.0f} %{reached}."
+    """The level at which runs are compared, as a note.
 
-
-def steps_needed(*runs: Run) -> Values:
-    """The steps of every run to their common level, all of its own if it never gets there.
-
-    So a ratio that involves such a run errs towards 1. NaN if none gets there.
+    If some never reach it, it says how many times as many steps they need at least.
     """
-    needed = [steps_to(run, common_level(*runs)) for run in runs]
-    if min(needed) == math.inf:
-        return np.full(len(runs), math.nan)
-    return np.minimum(needed, [run.config["steps"] for run in runs])
+    level = common_level(*runs)
+    steps = [steps_to_level(run, level) for run in runs]
+    never = [run for run, own in zip(runs, steps, strict=True) if own == math.inf]
+    words = f"Compared at {100 * level:.0f} %"
+    if not never or len(never) == len(runs):
+        return f"{words}{', which no run reached' if never else ''}."
+    names = listed([f"{run.norm} at seed {run.seed}" for run in never])
+    least = min(run.config["steps"] for run in never) / max(s for s in steps if s < math.inf)
+    return f"{words}, which {names} never reached: at least {in_words(least)}×."
 
 
 def times_faster(slow: Run, *fast: Run) -> float:
-    """The steps that `slow` needs over those of the slowest of `fast`."""
-    steps = steps_needed(slow, *fast)
-    return float(steps[0] / steps[1:].max())
+    """The steps that `slow` needs to the common level over those of the slowest of `fast` [1].
+
+    Infinite if only `slow` never gets there, 0 if only one of `fast` does not, NaN if both.
+    """
+    level = common_level(slow, *fast)
+    return ratio(steps_to_level(slow, level), max(steps_to_level(run, level) for run in fast))
 
 
 def times_slower(fast: Run, *slow: Run) -> float:
-    """The steps that the slowest of `slow` needs over those of `fast`."""
-    steps = steps_needed(fast, *slow)
-    return float(steps[1:].max() / steps[0])
+    """The steps that the slowest of `slow` needs to the common level over those of `fast` [1]."""
+    return 1 / times if (times := times_faster(fast, *slow)) else math.inf
 
 
 # Landscapes
 
 
-def relative_change(run: Run) -> float:
-    """||grad L(theta - lr g) - g|| / ||g||, median over steps: the change over the step taken.
+def loss_width(run: Run, key: str = LOSS) -> Series:
+    """The highest less the lowest loss over the step sizes [loss]: steps [n], values [n].
 
-    NaN if eta = lr was not measured.
+    Infinite where a loss on the line is not finite.
     """
+    steps, low, high = edges(run, key)
+    with np.errstate(invalid="ignore"):
+        return steps, np.where(np.isfinite(high), high - low, np.inf)
+
+
+def relative_change(run: Run) -> Series:
+    """The largest ||grad L(theta - eta g) - g|| / ||g|| over the step sizes eta [1]."""
+    steps, highest = upper(run)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return median(own_step(run)[1] / run[GRADIENT][1])
+        return steps, highest / run[GRADIENT][1]
 
 
-def change_ratio(standard: Run, *others: Run) -> float:
-    """The gradient change without a norm over the largest with one, medians over steps."""
-    return ratio(median(upper(standard)[1]), max(median(upper(run)[1]) for run in others))
+def own_change(run: Run) -> Series:
+    """||grad L(theta - lr g) - g|| / ||g|| [1]: the change over the step that training takes.
+
+    NaN where eta = lr was not measured.
+    """
+    steps, changes = own_step(run)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return steps, changes / run[GRADIENT][1]
+
+
+def smoother(of: Callable[[Run], Series], standard: Run, *others: Run) -> float:
+    """How many times larger it is without a norm than with the worst of others, at matched loss."""
+    ratios = [at_matched_loss((standard, of(standard)), (run, of(run))) for run in others]
+    return math.nan if any(map(math.isnan, ratios)) else min(ratios)
+
+
+def narrower_loss_range(standard: Run, *others: Run) -> float:
+    """`smoother` of the absolute width of the loss range."""
+    return smoother(loss_width, standard, *others)
+
+
+def smaller_change(standard: Run, *others: Run) -> float:
+    """`smoother` of the largest relative gradient change."""
+    return smoother(relative_change, standard, *others)
+
+
+def smaller_beta(standard: Run, *others: Run) -> float:
+    """`smoother` of effective beta."""
+    return smoother(effective_beta, standard, *others)
+
+
+def beta_at_edge(run: Run) -> float:
+    """Effective beta over 2 / lr, the median from step 1000 on [1]; infinite if it diverged."""
+    over = median(late(effective_beta(run))) * run.lr / 2
+    return math.inf if run.outcome == "diverged" else over
+
+
+def smallest_step(run: Run) -> float:
+    """The smallest step size of the landscape probe."""
+    return float(run["landscape/step_size"][1].min())
+
+
+def pinned(run: Run, betas: Values) -> NDArray[np.bool_]:
+    """Where effective beta is 1 / eta_min within 5 %."""
+    return np.abs(betas * smallest_step(run) - 1) <= 0.05
+
+
+def smaller_steps_beta(run: Run) -> Series:
+    """Effective beta over the second, smaller set of step sizes [1 / lr]: steps [n], values [n]."""
+    steps, changes = run["landscape/small_gradient_change"]
+    lengths = dict(zip(*(v.tolist() for v in run[GRADIENT]), strict=True))
+    distances = run["landscape/small_step_size"][1]
+    distances = distances * np.array([[lengths[step]] for step in steps.tolist()])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(np.isfinite(changes), changes, np.inf) / distances
+    return steps, ratios.max(axis=1)
+
+
+def highest(run: Run, key: str) -> float:
+    """The largest value over all steps and step sizes; infinite if the run diverged."""
+    return math.inf if run.outcome == "diverged" else float(edges(run, key)[2].max())
 
 
 def orders(standard: Run, *others: Run, key: str = CHANGE) -> float:
-    """Decades between the largest values along the gradient, over all steps and step sizes."""
-    highest = [edges(run, key)[2].max() for run in (standard, *others)]
-    return float(np.log10(ratio(highest[0], max(highest[1:]))))
+    """Decades between the largest values along the gradient [1]."""
+    with np.errstate(divide="ignore"):
+        over = ratio(highest(standard, key), max(highest(run, key) for run in others))
+        return float(np.log10(over))

@@ -1,24 +1,30 @@
-"""What is claimed, as ranges of a number, and how the verdict follows; numbers in words."""
+"""What is claimed, as a side of a number or a range, and how the verdict follows."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-REPRODUCED = "reproduced"
-PARTLY = "partly"
-NOT_REPRODUCED = "not reproduced"
-NOT_MEASURABLE = "not measurable at this scale"
+SUPPORTED = "supported"
+SUGGESTED = "suggested"
+NO_EFFECT = "no effect"
+CONTRADICTED = "contradicted"
+UNDECIDED = "undecided"
+NOT_MEASURABLE = "not measurable"
 NO_RUNS = "no runs"
+ENOUGH = 5  # seeds
 VERDICTS = {
-    REPRODUCED: "There are two seeds or more, and the whole interval lies in the claimed range.",
-    PARTLY: "Not that, but the value lies in the weaker range: the effect is too small, or not sure"
-    " to hold over seeds, or there is one seed only. One run shows that something can happen, not "
-    "that it does (the curves of the paper are single runs).",
-    NOT_REPRODUCED: "The value does not even lie in the weaker range. One seed is enough for that, "
-    "because it says no more than that these runs do not show the claim.",
-    NOT_MEASURABLE: "The claim is about the end of a training that is as long as the paper's, or "
-    "these runs have no value for it, say no step late enough.",
-    NO_RUNS: "An arm has no run that has ended, or none that recorded what is needed.",
+    SUPPORTED: f"There are {ENOUGH} seeds or more. The whole interval is on the claimed side; the "
+    "value that would mean no effect is not in it. The verdict is about the direction. The size is "
+    "reported beside the paper's number.",
+    SUGGESTED: f"The value is on the claimed side. There are fewer than {ENOUGH} seeds, or the "
+    "interval reaches the other side.",
+    NO_EFFECT: f"There are {ENOUGH} seeds or more. The whole interval is so near to “no effect” "
+    "that the difference does not matter. Each rule says how near.",
+    CONTRADICTED: f"There are {ENOUGH} seeds or more. The whole interval is on the other side.",
+    UNDECIDED: "There is a value, and it is none of the above.",
+    NOT_MEASURABLE: "The runs are too short for the claim, or of scale demo, or a control was not "
+    "met, or they have no value. A note says which.",
+    NO_RUNS: "An arm has no run that has ended, or no run that recorded what is needed.",
 }
 
 
@@ -41,80 +47,111 @@ class Range:
             return f"{'less than' if self.open else 'at most'} {in_words(self.high)}"
         return f"from {in_words(self.low)} to {in_words(self.high)}"
 
-
-def at_least(low: float) -> Range:
-    """The range without an upper end."""
-    return Range(low=low)
-
-
-def at_most(high: float) -> Range:
-    """The range without a lower end."""
-    return Range(high=high)
-
-
-def more_than(low: float) -> Range:
-    """The range above a value."""
-    return Range(low=low, open=True)
-
-
-def less_than(high: float) -> Range:
-    """The range below a value."""
-    return Range(high=high, open=True)
+    @property
+    def beyond(self) -> str:
+        """Where a whole interval has to be to be outside, in words."""
+        if self.high == math.inf:
+            return f"less than {in_words(self.low)}"
+        if self.low == -math.inf:
+            return f"more than {in_words(self.high)}"
+        return f"less than {in_words(self.low)} or more than {in_words(self.high)}"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How the verdict follows from the value and its interval.
+    """How the verdict follows from the value, its interval and the number of seeds.
 
-    `weaker` is the `claimed` range if it is not given. `why` says where the claimed range is from,
-    `paper` is the same number of the paper, None where it has none. `scales` are those at which the
-    claim can be judged, () for all.
+    `claimed` is the claimed side of the value without an effect, or the claimed range. `zone` are
+    values around "no effect", which count as no effect, None if there is no such verdict. `paper`
+    is the same number of the paper, None where it has none. `why` says where the numbers are from.
     """
 
     claimed: Range
-    weaker: Range | None = None
-    why: str = ""
-    paper: float | None = None
+    zone: Range | None = None
     unit: str = ""
-    scales: tuple[str, ...] = ()
+    paper: float | None = None
+    why: str = ""
 
     def __str__(self) -> str:
         why = f" ({self.why})" if self.why else ""
-        words = f"Reproduced: the whole interval is {self.claimed}{why}. "
-        if self.weaker:
-            words += f"Partly: the value is {self.weaker}. "
-        else:
-            words += "Partly: the value is, but not the whole interval. "
-        if self.scales:
-            words += f"Judged at scale {' or '.join(self.scales)} only. "
-        return words + "With one seed at most partly."
+        words = f"Supported: the whole interval is {self.claimed}{why}. "
+        words += f"Contradicted: the whole interval is {self.claimed.beyond}. "
+        if self.zone:
+            words += f"No effect: the whole interval is {self.zone}. "
+        return words + f"With fewer than {ENOUGH} seeds at most suggested."
 
-    def verdict(self, value: float, low: float, high: float, scale: str) -> str:
-        """The verdict on a value and its interval, whose ends are NaN for fewer than two seeds."""
-        if math.isnan(value) or (self.scales and scale not in self.scales):
+    def verdict(self, value: float, low: float, high: float, n: int) -> str:
+        """The verdict on a value, the ends of its interval and the number of seeds."""
+        if math.isnan(value):
             return NOT_MEASURABLE
-        if low in self.claimed and high in self.claimed:
-            return REPRODUCED
-        return PARTLY if value in (self.weaker or self.claimed) else NOT_REPRODUCED
+        if n >= ENOUGH:
+            if self.zone and low in self.zone and high in self.zone:
+                return NO_EFFECT
+            if low in self.claimed and high in self.claimed:
+                return SUPPORTED
+            if high < self.claimed.low or low > self.claimed.high:
+                return CONTRADICTED
+        return SUGGESTED if self.suggests(value) else UNDECIDED
+
+    def suggests(self, value: float) -> bool:
+        """Whether a value is on the claimed side, and not so near that it means no effect."""
+        return value in self.claimed and not (self.zone and value in self.zone)
 
     @property
     def paper_meets_it(self) -> bool | None:
-        """Whether the paper's number lies in the claimed range; None if there is none."""
-        return None if self.paper is None else self.paper in self.claimed
+        """Whether the paper's number is on the claimed side; None if there is none."""
+        return None if self.paper is None else self.suggests(self.paper)
 
 
-HALF = "half of the paper's effect"
+def greater(
+    null: float = 1,
+    unit: str = "×",
+    zone: Range | None = None,
+    paper: float | None = None,
+    why: str = "",
+) -> Rule:
+    """More than `null`, the value without an effect; `zone` as `no_effect` if it is not given."""
+    claimed = Range(low=null, open=True)
+    return Rule(claimed, zone or no_effect(null, unit), unit, paper, why)
+
+
+def less(
+    null: float = 1,
+    unit: str = "×",
+    zone: Range | None = None,
+    paper: float | None = None,
+    why: str = "",
+) -> Rule:
+    """Less than `null`, the value without an effect; `zone` as `no_effect` if it is not given."""
+    claimed = Range(high=null, open=True)
+    return Rule(claimed, zone or no_effect(null, unit), unit, paper, why)
+
+
+def within(
+    low: float, high: float, unit: str = "", paper: float | None = None, why: str = ""
+) -> Rule:
+    """From `low` to `high`, which are the margins of what counts as equal."""
+    return Rule(Range(low, high), None, unit, paper, why)
+
+
+def at_least(low: float, unit: str = "", paper: float | None = None, why: str = "") -> Rule:
+    """Not below a margin: "no worse than"."""
+    return Rule(Range(low=low), None, unit, paper, why)
+
+
+def at_most(high: float, unit: str = "", paper: float | None = None, why: str = "") -> Rule:
+    """Not above a margin: "no more than"."""
+    return Rule(Range(high=high), None, unit, paper, why)
+
+
+def no_effect(null: float, unit: str) -> Range | None:
+    """What counts as no effect: a ratio within a tenth, points within 1; None of other units."""
+    if unit == "×":
+        return Range(null / 1.1, null * 1.1)
+    return Range(null - 1, null + 1) if unit == " points" else None
+
+
 SIMILAR = "within a quarter"
-
-
-def as_large(ratio: float) -> Rule:
-    """A ratio that is at least half as large as the paper's on a log axis; weaker: at least 1."""
-    return Rule(at_least(math.sqrt(ratio)), at_least(1), HALF, ratio, "×")
-
-
-def comparable_to(paper: float) -> Rule:
-    """A ratio that is smaller, or no more than a quarter larger; weaker: a factor of two."""
-    return Rule(at_most(1.25), at_most(2), SIMILAR, paper, "×")
 
 
 def in_words(value: float, fixed: bool = False) -> str:

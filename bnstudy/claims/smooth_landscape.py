@@ -5,61 +5,62 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bnstudy.claims.judging import Arm, Claim
+from bnstudy.claims.judging import Arm, Claim, Needs
+from bnstudy.claims.primary import AT_MATCHED_LOSS
 from bnstudy.claims.reductions import (
     BATCH,
     BATCH_HIGH,
     LOSS,
     STANDARD,
     STANDARD_HIGH,
-    ratio,
-    relative_change,
+    accuracy_around,
+    at_matched_loss,
+    own_change,
+    smoother,
 )
-from bnstudy.claims.rules import Rule, at_least, more_than
-from bnstudy.results import Run, chance, edges, window
+from bnstudy.claims.rules import Range, at_least, greater
+from bnstudy.results import Run, chance, edges
 
 NEAR_CHANCE = 0.05  # of training accuracy
 FLAT = 0.01  # highest over lowest loss along the line, less 1
+MANY = 20  # probed steps, so that one is no more than a twentieth
 
 
-def relative_change_ratio(standard: Run, batch: Run) -> float:
-    """How many times more the gradient changes over the step without BatchNorm."""
-    return ratio(relative_change(standard), relative_change(batch))
+def own_change_ratio(standard: Run, batch: Run) -> float:
+    """`smoother` of the relative gradient change over the step taken."""
+    return smoother(own_change, standard, batch)
 
 
 def share_more_predictable(standard: Run, runs: Sequence[Run]) -> float:
-    """The share of the norms under which the gradient changes less than without one."""
-    changes = np.array([relative_change(run) for run in runs if run.norm != "none"])
-    without, known = relative_change(standard), changes[~np.isnan(changes)]
-    return float((known < without).mean()) if len(known) and without >= 0 else math.nan
+    """The share of the norms with a smaller `own_change` than without one, at matched loss [1]."""
+    without = (standard, own_change(standard))
+    ratios = [at_matched_loss(without, (r, own_change(r))) for r in runs if r.norm != "none"]
+    known = [one for one in ratios if not math.isnan(one)]
+    return float(np.mean([one > 1 for one in known])) if known else math.nan
 
 
 def flat_share(run: Run) -> float:
-    """The share of the probed steps in a flat region.
+    """The share of the probed steps in a flat region [1].
 
-    There the network guesses (running mean of the training accuracy within 5 points of chance) and
-    the loss along the line varies by less than 1 %. NaN if nothing was probed.
+    There the network guesses (training accuracy, mean over 2,000 samples or more, within 5 points
+    of chance) and the loss along the line varies by less than 1 %. NaN for fewer than MANY steps,
+    so of a run that diverged early too: what it lacks is neither flat nor steep.
     """
     steps, low, high = edges(run, LOSS)
-    trained, accuracies = run["train/accuracy"]
-    width = min(window(run), len(trained))
-    # At either end the mean is over the steps there are.
-    count = np.convolve(np.ones(len(trained)), np.ones(width), mode="same")
-    means = np.convolve(accuracies, np.ones(width), mode="same") / count
-    _, probed, of_training = np.intersect1d(steps, trained, return_indices=True)
-    if not len(probed):
+    if len(steps) < MANY:
         return math.nan
-    guesses = np.abs(means[of_training] - chance(run)) <= NEAR_CHANCE
-    return float((guesses & (high < (1 + FLAT) * low)[probed]).mean())
+    guesses = np.abs(accuracy_around(run, steps) - chance(run)) <= NEAR_CHANCE
+    return float((guesses & (high < (1 + FLAT) * low)).mean())
 
 
 def flat_difference(standard: Run, batch: Run) -> float:
-    """How much more of the probed steps are in a flat region without BatchNorm."""
+    """How much more of the probed steps are in a flat region without BatchNorm [1]."""
     return flat_share(standard) - flat_share(batch)
 
 
 OF_NORMS = Arm("the standard network", "norms", "none", 0.1)
 ALL = Arm("all norms", "norms", None, 0.1)
+OWN_CHANGE = "‖∇L(θ − lr g) − g‖ / ‖g‖"
 
 TOPIC = "A smoother landscape"
 CLAIMS = (
@@ -70,9 +71,10 @@ CLAIMS = (
         says="Smoothness induces “a more predictive and stable behavior of the gradients”.",
         source="Santurkar et al. 2018, abstract; not relative to the gradient there",
         arms=(STANDARD, BATCH),
-        quantity="‖∇L(θ − lr g) − g‖ / ‖g‖, median over steps, standard / BatchNorm",
-        measure=relative_change_ratio,
-        rule=Rule(at_least(1.25), more_than(1), why="more than a quarter", unit="×"),
+        quantity=f"{OWN_CHANGE}, {AT_MATCHED_LOSS}, standard / BatchNorm",
+        measure=own_change_ratio,
+        rule=greater(),
+        needs=Needs(steps=1500),
     ),
     Claim(
         topic=TOPIC,
@@ -81,10 +83,10 @@ CLAIMS = (
         says="“Networks with any normalization strategy have improved performance and smoothness.”",
         source="Santurkar et al. 2018, figure 12; not relative to the gradient there",
         arms=(OF_NORMS, ALL),
-        quantity="share of the norms with which ‖∇L(θ − lr g) − g‖ / ‖g‖, median over steps, is "
-        "smaller than without one",
+        quantity=f"share of the norms with which {OWN_CHANGE} is smaller than without one, "
+        f"{AT_MATCHED_LOSS}",
         measure=share_more_predictable,
-        rule=Rule(at_least(1), at_least(0.5), why="every norm"),
+        rule=at_least(1, why="every norm"),
     ),
     *(
         Claim(
@@ -98,7 +100,8 @@ CLAIMS = (
             quantity="share of the probed steps within 5 points of chance and with a loss that "
             "varies by less than 1 % along the line, standard − BatchNorm",
             measure=flat_difference,
-            rule=Rule(at_least(0.05), more_than(0), why="a step in twenty"),
+            rule=greater(0, unit="", zone=Range(-0.05, 0.05)),
+            needs=Needs(steps=1500),
         )
         for standard, batch in ((STANDARD, BATCH), (STANDARD_HIGH, BATCH_HIGH))
     ),

@@ -7,6 +7,11 @@ from typing import Any
 
 from bnstudy.claims.judging import Result
 
+COVERAGE = (
+    "An interval contains the true median with a probability of 50 % for 2 seeds, 75 % for 3 and "
+    "94 % for 5. So supported, contradicted and no effect need 5 seeds."
+)
+
 
 def to_json(results: Sequence[Result]) -> str:
     """The results as strict JSON; numbers that are not finite as strings, absent ones null."""
@@ -14,6 +19,7 @@ def to_json(results: Sequence[Result]) -> str:
         {
             "name": result.claim.name,
             "topic": result.claim.topic,
+            "primary": result.claim.primary,
             "title": result.claim.title,
             "says": result.claim.says,
             "source": result.claim.source,
@@ -26,7 +32,7 @@ def to_json(results: Sequence[Result]) -> str:
             "n": result.n,
             "by_seed": {str(seed): _plain(value) for seed, value in result.by_seed.items()},
             "verdict": result.verdict,
-            "rule": str(result.claim.rule),
+            "rule": result.claim.rule_in_words,
             "scale": result.scale or None,
             "experiments": list(result.claim.experiments),
             "arms": [
@@ -48,20 +54,30 @@ def _plain(value: float | tuple[float, ...]) -> Any:
 
 
 def to_markdown(results: Sequence[Result]) -> str:
-    """The results as Markdown, a table per topic."""
-    lines: list[str] = []
-    topics = dict.fromkeys(result.claim.topic for result in results)
-    for topic in topics:
-        lines += [f"## {topic}", "", "| claim | paper | measured | verdict |", "|---|---|---|---|"]
-        for result in (result for result in results if result.claim.topic == topic):
-            claim = result.claim
-            what = f"**{claim.title}.** {claim.says} ({claim.source})"
-            measured = f"{result.measured} ({claim.quantity})" if result.measured else "–"
-            unmet = " (not by this rule)" if claim.rule.paper_meets_it is False else ""
-            cells = (what, f"{result.paper or '–'}{unmet}", measured, f"**{result.verdict}**")
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        lines.append("")
+    """The results as Markdown: the primary claims first, a table per topic, then the rules."""
+    lines = [COVERAGE, ""]
+    for primary, heading in ((True, "Primary claims"), (False, "Exploratory claims")):
+        own = [result for result in results if result.claim.primary == primary]
+        if not own:
+            continue
+        lines += [f"# {heading}", ""]
+        for topic in dict.fromkeys(result.claim.topic for result in own):
+            lines += [] if topic == heading else [f"## {topic}", ""]
+            lines += _table([result for result in own if result.claim.topic == topic])
     lines += ["Rules, and what else there is to say:", ""]
     for result in results:
-        lines.append(f"- {result.claim.title}. {' '.join((str(result.claim.rule), *result.notes))}")
+        words = (result.claim.rule_in_words, *result.notes)
+        lines.append(f"- {result.claim.title}. {' '.join(words)}")
     return "\n".join(lines) + "\n"
+
+
+def _table(results: Sequence[Result]) -> list[str]:
+    lines = ["| claim | paper | measured | verdict |", "|---|---|---|---|"]
+    for result in results:
+        claim = result.claim
+        what = f"**{claim.title}.** {claim.says} ({claim.source})"
+        measured = f"{result.measured} ({claim.quantity})" if result.measured else "–"
+        unmet = " (not by this rule)" if claim.rule.paper_meets_it is False else ""
+        cells = (what, f"{result.paper or '–'}{unmet}", measured, f"**{result.verdict}**")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return [*lines, ""]

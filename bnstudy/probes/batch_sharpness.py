@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bnstudy.curvature import Statistics, read_statistics
 from bnstudy.params import dot, length
-from bnstudy.update import Update
+from bnstudy.update import Update, count_samples
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class BatchSharpness:
     Records, with B = `batches`:
         <statistics>_curvature [B]: nan where the gradient is zero.
         <statistics>_gradient_norm [B]: ||g||.
+        training_samples: the number of training samples of all batches together.
     """
 
     batches: int = 1
@@ -38,11 +39,12 @@ class BatchSharpness:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        measured: dict[str, Tensor] = {}
+        batches = [update.losses(n) for n in range(self.batches)]
+        measured = {"training_samples": count_samples(batches)}
         for statistics in self.statistics:
             curvatures, sizes = [], []
-            for n in range(self.batches):
-                loss = replace(update.losses(n), statistics=statistics)
+            for batch in batches:
+                loss = replace(batch, statistics=statistics)
                 _, grads = loss.value_and_grad(update.params)
                 size = length(grads)
                 # Of length 1 first: the square of a large gradient would overflow.

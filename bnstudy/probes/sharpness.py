@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, tensor
 
 from bnstudy.curvature import Statistics, mean_of, read_statistics, start_near, top_eigenvalues
-from bnstudy.update import Update
+from bnstudy.update import Update, count_samples
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Sharpness:
     "running" is evaluation mode, which is another function. Records, with K = `count`:
         <statistics>_eigenvalues [K]: descending; nan where there are fewer, or one overflows.
         <statistics>_error [K]: an estimate of each one's absolute error.
+        training_samples: the number of training samples that the Hessian is of. It matters: with
+            64 samples BatchNorm can be the sharper network, and with 1,024 the flatter one.
         <statistics>_products: Hessian-vector products made, until each error is at most `tolerance`
             of its eigenvalue, and no more than `iterations`.
 
@@ -52,9 +54,10 @@ class Sharpness:
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
         seed = update.seed_of("sharpness")
-        measured: dict[str, Tensor] = {}
+        batches = [update.losses(n) for n in range(self.batches)]
+        measured = {"training_samples": count_samples(batches)}
         for statistics in self.statistics:
-            losses = [replace(update.losses(n), statistics=statistics) for n in range(self.batches)]
+            losses = [replace(loss, statistics=statistics) for loss in batches]
             _, grads = losses[0].value_and_grad(update.params)
             start = start_near(grads, seed)
             hessian = mean_of([loss.hessian(update.params) for loss in losses])

@@ -2,43 +2,48 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bnstudy.curvature import (
     Statistics,
+    mean_of,
     quadrature,
     read_statistics,
     start_near,
     top_eigenvalues,
 )
-from bnstudy.params import dot, length, normal_like
-from bnstudy.update import Loss, Update
+from bnstudy.params import Params, dot, length, normal_like
+from bnstudy.update import Loss, Update, count_samples
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The spectrum of the Hessian on the step's batch, by stochastic Lanczos quadrature.
+    """The spectrum of the Hessian, by stochastic Lanczos quadrature.
 
     Nodes and weights of a draw are a distribution with the first 2 I - 1 moments of the spectrum as
     a random direction weighs it; the mean over draws estimates the density of the eigenvalues. How
-    to smooth it is the figures' business. Measured at the parameters before the step, once for
-    each of `statistics`, those of the norms: "batch", in training mode, as in Ghorbani et al. 2019,
+    to smooth it is the figures' business. The Hessian is of the mean loss over `batches` training
+    batches, as that of `Sharpness`, at the parameters before the step. Measured once for each of
+    `statistics`, those of the norms: "batch", in training mode, as in Ghorbani et al. 2019,
     and "running", evaluation mode, which is another function. Records, with D = `draws`, I =
     `iterations` and K = `count`:
         <statistics>_nodes [D, I]: descending.
         <statistics>_weights [D, I]: those of a draw sum to 1.
-        <statistics>_gradient_share [K]: of ||g||^2, g with the same statistics, the share along
-            each of the top eigenvectors; nan where there are fewer.
+        <statistics>_gradient_share [K]: of ||g||^2, g the gradient of the same mean loss, the share
+            along each of the top eigenvectors; nan where there are fewer.
         <statistics>_eigenvalues, <statistics>_error [K]: theirs, with an estimate of the absolute
             error. Like the sharpness, from at most I products, with `tolerance`.
+        training_samples: the number of training samples that the Hessian is of.
 
     The directions are drawn from the step's own seed.
     """
 
     draws: int = 1
     iterations: int = 6
+    batches: int = 1
     count: int = 1
     tolerance: float = 1e-3
     statistics: Sequence[Statistics] = ("batch",)
@@ -46,7 +51,11 @@ class Spectrum:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statistics", read_statistics("spectrum", self.statistics))
-        for key, value in (("draws", self.draws), ("count", self.count)):
+        for key, value in (
+            ("draws", self.draws),
+            ("count", self.count),
+            ("batches", self.batches),
+        ):
             if value < 1:
                 raise ValueError(f"probes.spectrum.{key}={value} must be at least 1.")
         if self.iterations < self.count:
@@ -61,15 +70,16 @@ class Spectrum:
 
     def __call__(self, update: Update) -> dict[str, Tensor]:
         """The measurements at one step."""
-        measured: dict[str, Tensor] = {}
+        batches = [update.losses(n) for n in range(self.batches)]
+        measured = {"training_samples": count_samples(batches)}
         for statistics in self.statistics:
-            loss = replace(update.loss, statistics=statistics)
-            found = self._of(update, loss)
+            losses = [replace(loss, statistics=statistics) for loss in batches]
+            found = self._of(update, losses)
             measured |= {f"{statistics}_{key}": value for key, value in found.items()}
         return measured
 
-    def _of(self, update: Update, loss: Loss) -> dict[str, Tensor]:
-        product = loss.hessian(update.params)
+    def _of(self, update: Update, losses: Sequence[Loss]) -> dict[str, Tensor]:
+        product = mean_of([loss.hessian(update.params) for loss in losses])
         draws = [
             quadrature(
                 product,
@@ -78,7 +88,7 @@ class Spectrum:
             )
             for n in range(self.draws)
         ]
-        _, grads = loss.value_and_grad(update.params)
+        grads = mean_of([partial(_gradient, loss) for loss in losses])(update.params)
         start = start_near(grads, update.seed_of("spectrum"))
         top = top_eigenvalues(product, start, self.count, self.tolerance, self.iterations)
         size = length(grads)
@@ -93,3 +103,7 @@ class Spectrum:
             "eigenvalues": top.values,
             "error": top.errors,
         }
+
+
+def _gradient(loss: Loss, params: Params) -> Params:
+    return loss.value_and_grad(params)[1]

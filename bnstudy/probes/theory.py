@@ -147,11 +147,12 @@ class _Units:
 
 
 def _units(one: _Pass, dy: Tensor, dz: Tensor) -> _Units:
-    y = _by_unit(one.y)
+    # In float64: squares of small float32 gradients would underflow.
+    y, v, g = (_by_unit(values).double() for values in (one.y, dy, dz))
     variance = y.var(1, correction=0)
     square = variance + one.eps
     y_hat = (y - y.mean(1, keepdim=True)) / square.sqrt()[:, None]
-    return _Units(_by_unit(dy), _by_unit(dz), y_hat, one.gamma, square.sqrt(), variance / square)
+    return _Units(v, g, y_hat, one.gamma.double(), square.sqrt(), variance / square)
 
 
 def _gradients(units: _Units) -> dict[str, Tensor]:
@@ -203,18 +204,19 @@ def _quadratic(grad: Tensor, delta: Tensor, j: int, vector: Tensor) -> Tensor:
     if not grad.requires_grad:  # the loss is linear in these values
         return vector.new_zeros(())
     (product,) = torch.autograd.grad(
-        _by_unit(grad)[j] @ vector,
+        _by_unit(grad)[j].double() @ vector,
         delta,
         retain_graph=True,
         allow_unused=True,
         materialize_grads=True,
     )
-    return _by_unit(product)[j] @ vector
+    return _by_unit(product)[j].double() @ vector
 
 
 def _weights(units: _Units, rows: Tensor, grad: Tensor, chosen: list[int]) -> dict[str, Tensor]:
     """Theorem 4.4, of the chosen units; rows are the inputs [m, fan in] of the conv or linear."""
     # X'X or XX', which is smaller: their largest eigenvalues are the same.
+    rows = rows.double()
     gram = rows.T @ rows if rows.shape[0] > rows.shape[1] else rows @ rows.T
     largest = gram.new_tensor(math.nan)
     if gram.isfinite().all():  # LAPACK refuses the rest
@@ -224,7 +226,7 @@ def _weights(units: _Units, rows: Tensor, grad: Tensor, chosen: list[int]) -> di
     printed = plain**2 - units.mean_part - along
     return {
         "largest_input": largest,
-        "weight_gradient": grad.flatten(1).square().sum(1)[chosen],
+        "weight_gradient": grad.flatten(1).double().square().sum(1)[chosen],
         "weight_bound": (units.scale * bound)[chosen],
         "weight_bound_printed": (units.scale * printed)[chosen],
     }

@@ -17,7 +17,8 @@ class Weights:
     Under a norm the loss is the same for any positive multiple of a layer's weights w, so a step
     of size lr turns them as one of size lr / ||w||^2 would if they were of length 1: the effective
     learning rate (van Laarhoven 2017, section 2). That, and the step relative to ||w||, are
-    reductions of these. No pass is made. Records, for the conv or linear, without its bias:
+    reductions of these. No pass is made. The weights of a layer with `weight_norm` or another
+    reparametrization are those that it makes. Records, for the conv or linear, without its bias:
         norm, norm/<layer>: ||w|| before the step; of all layers together, and of each.
         step, step/<layer>: ||w_new - w||, with momentum and weight decay.
         distance/<layer>: ||w - w_0||, with w_0 the weights before the first step.
@@ -46,7 +47,7 @@ class Weights:
         for name, weights in layers.items():
             measured |= _moved(update, weights, f"/{name}")
             if update.initial is not None:
-                now, initial = _part(update.params, weights), _part(update.initial, weights)
+                now, initial = (_part(update, p, weights) for p in (update.params, update.initial))
                 measured[f"distance/{name}"] = length(subtract(now, initial))
                 measured[f"initial_product/{name}"] = dot(now, initial)
                 measured[f"initial_norm/{name}"] = length(initial)
@@ -54,9 +55,9 @@ class Weights:
 
 
 def _moved(update: Update, weights: list[str], suffix: str) -> dict[str, Tensor]:
-    now, new = _part(update.params, weights), _part(update.new_params, weights)
+    now, new = (_part(update, params, weights) for params in (update.params, update.new_params))
     return {f"norm{suffix}": length(now), f"step{suffix}": length(subtract(new, now))}
 
 
-def _part(params: Params, names: list[str]) -> Params:
-    return {name: params[name] for name in names}
+def _part(update: Update, params: Params, names: list[str]) -> Params:
+    return update.loss.effective(params, names)
