@@ -308,9 +308,8 @@ def _cifar(
     folder = Path(root).expanduser()
     try:
         if download and not (folder / source.base_folder).is_dir():
-            urls = (
-                [url] if url else [source.url, *(f"{m}/{source.filename}" for m in MIRRORS[name])]
-            )
+            mirrors = [f"{mirror}/{source.filename}" for mirror in MIRRORS[name]]
+            urls = [url] if url else [source.url, *mirrors]
             download_file(urls, folder / source.filename, source.tgz_md5)
         # With the archive in its place, torchvision downloads nothing.
         train, test = (source(folder, train=part, download=download) for part in (True, False))
@@ -318,8 +317,8 @@ def _cifar(
         fault = f"could not be downloaded ({error})" if download else "is missing or damaged"
         raise FileNotFoundError(
             f"{name} {fault} in data.root={root} (folder {source.base_folder}): use "
-            "data.download=true to download it, data.url=ADDRESS to name a mirror, data.root=DIR to "
-            "name where it already lies, data=digits to do without files, or data=image_folder "
+            "data.download=true to download it, data.url=ADDRESS to name a mirror, data.root=DIR "
+            "to name where it already lies, data=digits to do without files, or data=image_folder "
             "data.root=DIR for own images."
         ) from error
     raw = [_raw(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test)]
@@ -390,8 +389,8 @@ def _split(
     elif not (root / test).is_dir():
         raise FileNotFoundError(
             f"There is no folder {root / test}; data.root must hold train/<class>/ and "
-            "test/<class>/. data.test=NAME names another folder, and data.held_out=0.2 tests with a "
-            "fifth of train/."
+            "test/<class>/. data.test=NAME names another folder, and data.held_out=0.2 tests with "
+            "a fifth of train/."
         )
     else:
         test_classes, tested = _list_images(root / test, passed_over)
@@ -413,7 +412,7 @@ def _tell_once(line: str) -> None:
 
 
 def _hold_out(images: Images, share: float) -> tuple[Images, Images]:
-    """Of every class, the others and the share to test with, evenly spaced, at least one of each."""
+    """Of every class, the others and the share to test with, evenly spaced and at least one."""
     if not 0 < share < 1:
         raise ValueError(f"data.held_out={share} must be a number between 0 and 1.")
     rest: Images = []
@@ -431,7 +430,7 @@ def _hold_out(images: Images, share: float) -> tuple[Images, Images]:
 
 
 def _list_images(folder: Path, passed_over: list[str]) -> tuple[list[str], Images]:
-    """The classes in a folder and their images, both sorted; `passed_over` gets what is no image."""
+    """The classes in a folder and their images, both sorted; `passed_over` gets all other files."""
     layout = "data.root must hold train/<class>/ and test/<class>/"
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; {layout}.")
