@@ -3,6 +3,7 @@
 import copy
 import datetime
 import functools
+import hashlib
 import os
 import random
 import warnings
@@ -57,7 +58,7 @@ class Own(nn.Module):
 def momentum_encoder(model: Any, outputs: Tensor) -> Tensor:
     with torch.no_grad():
         model.k.weight.data.lerp_(model.fc.weight, 0.1)
-        return outputs.detach() + outputs @ model.k.weight[:, :3]
+    return outputs + outputs @ model.k.weight[:, :3]
 
 
 def pairs(model: Any, outputs: Tensor) -> Tensor:
@@ -162,7 +163,10 @@ WRITERS["parameters in a list"] = paired
 def contents(value: Any, seen: set[int] | None = None) -> Any:
     """All that a value reaches, in a form that can be compared."""
     seen = set() if seen is None else seen
-    if isinstance(value, Tensor | np.ndarray):
+    if isinstance(value, Tensor):
+        raw = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return list(value.shape), hashlib.blake2b(raw).hexdigest()
+    if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, torch.Generator):
         return value.get_state().tolist()
@@ -178,11 +182,15 @@ def contents(value: Any, seen: set[int] | None = None) -> Any:
         return None
     seen.add(id(value))
     if isinstance(value, dict):
-        return {str(key): contents(item, seen) for key, item in value.items()}
+        # The keys of hooks are numbers that the program counts on.
+        return [
+            (None if isinstance(key, int) else str(key), contents(item, seen))
+            for key, item in value.items()
+        ]
     if isinstance(value, list | tuple):
         return [contents(item, seen) for item in value]
     if isinstance(value, nn.Module | SimpleNamespace):
-        return contents(vars(value), seen) | {"class": contents(dict(vars(type(value))), seen)}
+        return contents(vars(value), seen), contents(dict(vars(type(value))), seen)
     return None
 
 
@@ -296,21 +304,36 @@ def test_what_a_criterion_reaches_is_put_back(name):
     ) == before
 
 
+class Captured(nn.Module):
+    """As a model of transformers: its first pass installs hooks that collect hidden states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(5, 5) for _ in range(2))
+        self.installed, self.states = False, []
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.states.clear()
+        if not self.installed:
+            for layer in self.layers:
+                layer.register_forward_hook(lambda _m, _i, output: self.states.append(output))
+            self.installed = True
+        for layer in self.layers:
+            input = layer(input).tanh()
+        return torch.stack(self.states).sum(0)[:, :3]
+
+
 def test_hooks_that_are_installed_in_a_forward_pass_are_removed():
-    tf = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = tf.BertConfig(vocab_size=64, intermediate_size=32, max_position_embeddings=32, **sizes)
-    model = tf.BertForSequenceClassification(config).eval()
-    batch = {
-        "input_ids": torch.arange(36).reshape(4, 9),
-        "labels": torch.tensor([0, 1, 0, 1]),
-        "output_hidden_states": True,
-    }
-    count = lambda: sum(len(module._forward_hooks) for module in model.modules())  # noqa: E731
-    before = count()
-    Landscape()(observe(model, lambda out, _: out.loss + out.hidden_states[1].mean(), batch, None))
-    assert count() == before and len(model(**batch).hidden_states) == 3
+    model = Captured()
+    update = observe(model, cross_entropy, inputs(), TARGETS)
+    Landscape()(update)
+    assert not any(layer._forward_hooks for layer in model.layers) and not model.states
+    assert torch.equal(update.loss(update.params), cross_entropy(model(inputs()), TARGETS))
+    assert len(model.states) == 2
+    again = observe(model, cross_entropy, inputs(), TARGETS)
+    assert torch.equal(again.loss(again.params), update.loss(update.params))
+    assert len(model.states) == 2
 
 
 def test_what_cannot_be_put_back_is_refused_in_a_sentence_that_names_it():
@@ -443,12 +466,10 @@ class ChannelsFirst(nn.LayerNorm):
 def channels_first(name: str) -> nn.Module:
     if name == "torchvision":
         return pytest.importorskip("torchvision").models.convnext.LayerNorm2d(5)
-    if name == "timm":
-        return pytest.importorskip("timm.layers").LayerNorm2d(5)
     return ChannelsFirst(5)
 
 
-@pytest.mark.parametrize("name", ["torchvision", "timm", "own"])
+@pytest.mark.parametrize("name", ["torchvision", "own"])
 @pytest.mark.parametrize("size", [(6, 9), (5, 5)])
 def test_units_of_a_layer_norm_over_channels_are_channels(name, size):
     torch.manual_seed(0)
@@ -567,9 +588,8 @@ def test_layers_that_change_from_pass_to_pass_are_measured_where_they_are_called
     )
     update = observe(Experts(), cross_entropy, *batches[0])
     Activations()(update)
-    with pytest.raises(NotCalled, match=r"'experts.\d' is not called in this forward pass"):
-        called = set(update.layers)
-        missing = next(f"experts.{n}" for n in range(4) if f"experts.{n}" not in called)
+    missing = next(f"experts.{n}" for n in range(4) if f"experts.{n}" not in update.layers)
+    with pytest.raises(NotCalled, match=rf"'{missing}' is not called in this forward pass"):
         update.loss.activations(update.params, [missing])
 
 

@@ -40,7 +40,7 @@ TORCHVISION = {
     "regnet_y_400mf": 64,
     "convnext_tiny": 32,
     "mnasnet0_5": 64,
-    "vgg11_bn": 32,
+    "mobilenet_v3_large": 64,
     "googlenet": 64,
     "swin_t": 32,
 }
@@ -175,7 +175,7 @@ def hessian_is_right(loss: Loss, params: Any) -> str:
     try:
         product = precise.hvp(there, direction)
     except RuntimeError as error:
-        return f"not compared: {str(error):.60}"
+        return f"not compared: {error!s:.60}"
     offs = []
     for step in (1e-8, 1e-7, 1e-6, 1e-5, 1e-4):
         ends = [
@@ -188,3 +188,29 @@ def hessian_is_right(loss: Loss, params: Any) -> str:
             break
     assert min(offs) < 1e-6, offs
     return f"off by {min(offs):.0e}"
+
+
+def test_hooks_of_transformers_are_removed():
+    model, criterion, batch, _ = text_case("Bert")
+    model.eval()
+    count = lambda: sum(len(module._forward_hooks) for module in model.modules())  # noqa: E731
+    before, batch = count(), batch | {"output_hidden_states": True}
+    Landscape()(observe(model, lambda out, _: out.loss + out.hidden_states[1].mean(), batch, None))
+    assert count() == before and len(model(**batch).hidden_states) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["LayerNorm2d", "BatchNormAct2d", "GroupNormAct", "LayerNormAct2d"]
+)
+def test_norms_of_timm_show_what_their_activation_function_sees(name):
+    layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    norm = getattr(layers, name)(8)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), norm)
+    batch = torch.randn(4, 3, 7, 10)
+    update = observe(model, lambda outputs, _: outputs.square().mean(), batch, None)
+    outputs = update.loss.activations(update.params, ["1"])["1"]
+    shown = outputs if name == "LayerNorm2d" else outputs.relu()
+    assert outputs.shape == (4, 8, 5, 8) and torch.equal(shown, model(batch))
+    if name == "BatchNormAct2d":
+        assert outputs.mean((0, 2, 3)) == pytest.approx(torch.zeros(8), abs=1e-5)
