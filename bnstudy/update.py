@@ -112,7 +112,8 @@ class Loss:
                 return value, {name: torch.zeros_like(params[name]) for name in names}
             tensors = [leaves[name] for name in names]
             grads = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
-            return value.detach(), dict(zip(names, grads, strict=True))
+            dense = (grad.to_dense() if grad.is_sparse else grad for grad in grads)
+            return value.detach(), dict(zip(names, dense, strict=True))
 
     def prefix(self, params: Params, before: str, known: Prefix | None = None) -> Prefix | None:
         """The forward pass up to the module that has the parameter `before`.

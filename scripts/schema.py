@@ -84,6 +84,7 @@ class Root:
     threads: Count | None
     memory_format: Literal["auto", "contiguous", "channels_last"]
     force: bool
+    memory_format: Literal["channels_last", "contiguous", "auto"]
     progress: Literal["auto", "none"]
 
 

@@ -194,9 +194,24 @@ def data_digest(cfg: DictConfig) -> str | None:
     digest = known_digest(options)
     if digest is None:
         check_options(cfg)
+        check_size(cfg)
         digest = instantiate(cfg.data).digest
         remember_digest(options, digest)
     return digest
+
+
+def check_size(cfg: DictConfig) -> None:
+    """Refuse images that the network is too large for, before all of them are decoded."""
+    if cfg.data._target_ != "bnstudy.data.image_folder" or "network" in cfg.model:
+        return
+    import torch
+
+    from bnstudy.data import first_look
+
+    shape, classes = first_look(cfg.data.root, cfg.data.test, cfg.data.held_out)
+    with torch.device("meta"):  # without memory for its weights
+        norm = instantiate(cfg.norm)
+        instantiate(cfg.model, norm=norm, input_shape=shape, num_outputs=classes)
 
 
 def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:

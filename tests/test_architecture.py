@@ -14,6 +14,7 @@ ALLOWED = {
     "digests": {"header"},
     "tasks": {"torch"},
     "evaluation": {"torch", "data", "params", "seeds", "tasks", "update"},
+    "download": {"lock", "rich"},
     "data": {
         "torch",
         "torchvision",
@@ -23,6 +24,7 @@ ALLOWED = {
         "header",
         "tasks",
         "memory_format",
+        "download",
     },
     "norms": {"torch"},
     "inits": {"torch"},
