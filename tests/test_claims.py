@@ -551,7 +551,7 @@ def test_no_claim_fails_on_records_that_lack_a_metric(
 
 
 def test_no_claim_fails_on_made_up_runs(tmp_path: Path) -> None:
-    made_up.write_runs(tmp_path, "small", (1, 10))
+    made_up.write_runs(tmp_path, "small", (10,))
     made_up.write_grids(tmp_path, "demo", (1,))
     runs = {name: results.load_runs(name, tmp_path) for name in claims.EXPERIMENTS}
     judged = claims.evaluate(runs)

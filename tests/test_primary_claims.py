@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -350,5 +351,9 @@ def test_the_primary_claims_are_judged_on_fresh_seeds_and_say_how_long_they_need
     numbers = "1 2 3 4 4b 5a 5b 6a 6b 6c 7a 7b 7c 8 9a 9b 10 11"
     assert " ".join(claim.title.split(".")[0] for claim in own) == numbers
     assert {claim.seeds_from for claim in own} == {10}
+    page = (Path(__file__).parent.parent / "docs" / "rules.md").read_text(encoding="utf-8")
+    for claim in own:
+        number, title = claim.title.split(". ")
+        assert f"| {number} | {title} |" in page, f"docs/rules.md lacks claim {number}"
     for claim in own:
         assert str(claim.needs) or claim.experiments == ("step0",), claim.name

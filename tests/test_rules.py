@@ -107,9 +107,9 @@ def test_exactly_equal_values_support_nothing() -> None:
 
 def test_the_words_of_a_rule_are_its_numbers() -> None:
     assert str(RATIO) == (
-        "Supported: the whole interval is more than 1. "
-        "Contradicted: the whole interval is less than 1. "
         "No effect: the whole interval is from 0.909 to 1.1. "
+        "Otherwise supported: the whole interval is more than 1. "
+        "Contradicted: the whole interval is less than 1. "
         "With fewer than 5 seeds at most suggested."
     )
     assert "from 0.8 to 1.25 (so)" in str(within(0.8, 1.25, why="so"))

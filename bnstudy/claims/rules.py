@@ -74,10 +74,9 @@ class Rule:
 
     def __str__(self) -> str:
         why = f" ({self.why})" if self.why else ""
-        words = f"Supported: the whole interval is {self.claimed}{why}. "
+        first = f"No effect: the whole interval is {self.zone}. Otherwise s" if self.zone else "S"
+        words = f"{first}upported: the whole interval is {self.claimed}{why}. "
         words += f"Contradicted: the whole interval is {self.claimed.beyond}. "
-        if self.zone:
-            words += f"No effect: the whole interval is {self.zone}. "
         return words + f"With fewer than {ENOUGH} seeds at most suggested."
 
     def verdict(self, value: float, low: float, high: float, n: int) -> str:
