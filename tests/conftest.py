@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def small_config(model: str, norm: str, *overrides: str) -> DictConfig:
 def build(cfg: DictConfig) -> tuple[DataSet, torch.nn.Module, torch.optim.Optimizer]:
     """Data, initialized model and optimizer, as scripts/train.py makes them."""
     data = data_of(OmegaConf.to_yaml(cfg.data, resolve=True))
+    data = replace(data, criterion=instantiate(cfg.criterion))
     model = instantiate(
         cfg.model,
         norm=instantiate(cfg.norm),

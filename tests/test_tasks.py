@@ -4,9 +4,13 @@ import math
 
 import pytest
 import torch
+from conftest import run, small_config
 from torch.nn import functional as F
 
 from bnstudy import tasks
+from bnstudy.probes.drift import Drift
+from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
+from bnstudy.probes.landscape import Landscape
 
 
 def right(outputs, targets):
@@ -106,3 +110,18 @@ def test_a_loss_refuses_the_other_task():
             loss(outputs, targets)
     with pytest.raises(ValueError, match="label_smoothing=2"):
         tasks.cross_entropy(outputs, classes, label_smoothing=2)
+
+
+@pytest.mark.parametrize("criterion", ["mse", "label_smoothing"])
+@pytest.mark.parametrize("norm", ["batch", "ghost_batch"])
+def test_probes_change_nothing_whatever_the_criterion(criterion, norm, tmp_path):
+    more = ["norm.samples=6"] if norm == "ghost_batch" else []
+    cfg = small_config("mlp", norm, f"criterion={criterion}", *more)
+    probes = {"landscape": Landscape(), "shift": InternalCovariateShift(), "drift": Drift()}
+    ran = [run(cfg, tmp_path / str(n), probes if n else {}) for n in (0, 1)]
+    (model, _, without), (probed, _, lines) = ran
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, probed.state_dict()[name])
+    kept = [{k: v for k, v in line.items() if k.split("/")[0] not in probes} for line in lines]
+    assert kept == without
+    assert "landscape/loss" in lines[1]
