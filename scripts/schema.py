@@ -10,6 +10,7 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import (
     Annotated,
@@ -278,6 +279,7 @@ def locate(key: str, target: Any) -> Callable[..., Any]:
     return constructor
 
 
+@cache
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a constructor's arguments; those that cannot be read are left out."""
     function = target.__init__ if inspect.isclass(target) else target

@@ -90,7 +90,8 @@ def test_the_paper_s_experiments_and_no_others_have_its_optimizer(experiment, sc
     usual = (choices.optimizer, choices.schedule) == ("sgd", "constant")
     assert usual == (experiment != "resnet_baseline")
     if usual:
-        assert cfg.optimizer.momentum == cfg.optimizer.weight_decay == cfg.schedule.warmup == 0
+        assert cfg.optimizer.momentum == cfg.schedule.warmup == 0
+        assert (cfg.optimizer.weight_decay == 0) == (experiment != "weight_decay")
 
 
 # What is read beside what: the same networks, data, steps, learning rates and seeds.

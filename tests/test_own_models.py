@@ -160,9 +160,9 @@ def paired() -> nn.Module:
 WRITERS["parameters in a list"] = paired
 
 
-def contents(value: Any, seen: set[int] | None = None) -> Any:
+def contents(value: Any, seen: dict[int, Any] | None = None) -> Any:
     """All that a value reaches, in a form that can be compared."""
-    seen = set() if seen is None else seen
+    seen = {} if seen is None else seen  # by id; kept, so that no other object has the id
     if isinstance(value, Tensor):
         raw = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
         return list(value.shape), hashlib.blake2b(raw).hexdigest()
@@ -180,7 +180,7 @@ def contents(value: Any, seen: set[int] | None = None) -> Any:
         return value
     if id(value) in seen:
         return None
-    seen.add(id(value))
+    seen[id(value)] = value
     if isinstance(value, dict):
         # The keys of hooks are numbers that the program counts on.
         return [

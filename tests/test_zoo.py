@@ -191,7 +191,7 @@ def hessian_is_right(loss: Loss, params: Any) -> str:
 
 
 def test_hooks_of_transformers_are_removed():
-    model, criterion, batch, _ = text_case("Bert")
+    model, _, batch, _ = text_case("Bert")
     model.eval()
     count = lambda: sum(len(module._forward_hooks) for module in model.modules())  # noqa: E731
     before, batch = count(), batch | {"output_hidden_states": True}
