@@ -19,7 +19,7 @@ import numpy as np
 from bnstudy import claims, figures
 from bnstudy.claims import Result, in_words
 from bnstudy.figures import style
-from bnstudy.results import Run, load_runs
+from bnstudy.results import Run, effective_beta, load_runs
 
 RECORDS = "records"
 TEMPLATE = "README.jinja"
@@ -136,6 +136,7 @@ def readme(template: Path, runs: Mapping[str, Sequence[Run]], results: Sequence[
     return text.render(
         runs=runs,
         claims={result.claim.name: result for result in results},
+        effective_beta=effective_beta,
         median=lambda values: in_words(float(np.median(list(values)))),
         hours=lambda own: f"{sum(run.seconds for run in own) / 3600:.1f}",
         verdicts=verdicts(results),

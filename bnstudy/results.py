@@ -450,16 +450,17 @@ def edge_of_stability(run: Run, steps: Steps, of_batches: bool = False) -> Value
         return 2 * (1 + momentum) / nesterov / learning_rates(run, steps)
 
 
-def effective_beta(run: Run) -> Series:
+def effective_beta(run: Run, prefix: str = "") -> Series:
     """Effective beta-smoothness, max over eta of gradient_change / (eta ||g||): figures 4c, 10c.
 
     Steps [n] and values [n], in units of 1 / lr. NaN where the gradient vanishes, infinite where a
     point on the line is not finite. Where the smallest eta already changes the gradient completely
     it says 1 / min(eta), and where training sits at the edge of stability 2 / lr: neither of them
-    is a property of the network.
+    is a property of the network. With the `prefix` "small_" over the second set of step sizes,
+    which tells the two apart.
     """
-    steps, changes = run["landscape/gradient_change"]
-    step_sizes = run["landscape/step_size"][1]
+    steps, changes = run[f"landscape/{prefix}gradient_change"]
+    step_sizes = run[f"landscape/{prefix}step_size"][1]
     distances = step_sizes * run["landscape/gradient_norm"][1][:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(np.isfinite(changes), changes, np.inf) / distances
