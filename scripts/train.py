@@ -263,12 +263,6 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         git=git_revision(),
     )
-    largest = torch.finfo(data.dtype).max
-    if cfg.optimizer.lr > largest:
-        raise ValueError(
-            f"optimizer.lr={cfg.optimizer.lr} is larger than the largest {data.dtype} number; "
-            f"it must be at most {largest:.3g}."
-        )
     optimizer = instantiate(cfg.optimizer)(model.parameters())
     schedule = instantiate(cfg.schedule)
     schedule(0, cfg.steps)  # refuses options out of range
