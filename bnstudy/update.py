@@ -112,8 +112,7 @@ class Loss:
                 return value, {name: torch.zeros_like(params[name]) for name in names}
             tensors = [leaves[name] for name in names]
             grads = torch.autograd.grad(value, tensors, allow_unused=True, materialize_grads=True)
-            dense = (grad.to_dense() if grad.is_sparse else grad for grad in grads)
-            return value.detach(), dict(zip(names, dense, strict=True))
+            return value.detach(), dict(zip(names, map(_dense, grads), strict=True))
 
     def prefix(self, params: Params, before: str, known: Prefix | None = None) -> Prefix | None:
         """The forward pass up to the module that has the parameter `before`.
@@ -209,7 +208,7 @@ class Loss:
                     allow_unused=True,
                     materialize_grads=True,
                 )
-            return dict(zip(wrt, products, strict=True))
+            return dict(zip(wrt, map(_dense, products), strict=True))
 
         return product
 
@@ -617,6 +616,10 @@ class _Hooked(nn.Module):
 
 def _prefixed(tensors: Params) -> Params:
     return {f"module.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _dense(grad: Tensor) -> Tensor:
+    return grad.to_dense() if grad.is_sparse else grad  # an embedding's may be sparse
 
 
 def _has_graph(grad: Tensor | None) -> TypeGuard[Tensor]:

@@ -812,13 +812,29 @@ class Complex(nn.Module):
         return self.fc((input[:, :2] * self.w).abs())
 
 
-def test_what_has_no_curvature_is_refused_in_a_sentence():
+def test_complex_parameters_have_no_curvature_here():
     with pytest.raises(NotMeasurable, match="Complex has complex parameters"):
         Sharpness()(observe(Complex(), cross_entropy, inputs(), TARGETS))
-    sparse = nn.Sequential(nn.Embedding(7, 3, sparse=True), nn.Flatten(), nn.Linear(6, 3))
-    update = observe(sparse, cross_entropy, torch.randint(7, (8, 2)), TARGETS)
-    with pytest.raises(NotMeasurable, match="no second derivative of Sequential"):
-        Sharpness()(update)
+
+
+def test_a_sparse_gradient_is_measured_as_a_dense_one_or_refused():
+    update, dense = (
+        observe(model, cross_entropy, torch.arange(16).reshape(8, 2) % 7, TARGETS)
+        for model in (embedded(sparse=True), embedded(sparse=False))
+    )
+    changes = [Landscape()(each)["gradient_change"] for each in (update, dense)]
+    assert torch.allclose(*changes)
+    try:
+        measured = Sharpness()(update)["batch_eigenvalues"]
+    except NotMeasurable as error:
+        assert "torch has no second derivative of Sequential" in str(error)
+    else:
+        assert torch.allclose(measured, Sharpness()(dense)["batch_eigenvalues"], rtol=1e-3)
+
+
+def embedded(sparse: bool) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Embedding(7, 3, sparse=sparse), nn.Flatten(), nn.Linear(6, 3))
 
 
 @pytest.mark.parametrize(
