@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bnstudy.params import Params, add_scaled, length, normal_like
+from bnstudy.params import Params, add_scaled, dot, length, normal_like
 
 Product = Callable[[Params], Params]
 Statistics = Literal["batch", "running"]  # of `update.Loss`
@@ -180,9 +180,9 @@ def _lanczos(
     for k in range(len(basis)):
         basis[k] = vector / residual
         vector = torch.cat([t.flatten() for t in product(_shaped(basis[k], start)).values()])
-        diagonal.append(float(basis[k] @ vector))
+        diagonal.append(float(dot({"": basis[k]}, {"": vector})))
         size = _length(vector)
-        rounding = max(rounding, 10 * torch.finfo(vector.dtype).eps * size)
+        rounding = max(rounding, 40 * torch.finfo(vector.dtype).eps * size)
         # Against all vectors so far, and twice: otherwise rounding makes the basis lose its
         # orthogonality, and eigenvalues that are found are found again.
         for _ in range(2):

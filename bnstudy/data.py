@@ -562,7 +562,7 @@ def _image_set(
     test: Batch,
     classes: Sequence[str],
     augment: bool,
-    normalise: bool,
+    normalise: bool = True,
 ) -> DataSet:
     """A data set of uint8 images; normalised per channel, a constant channel is only centred.
 

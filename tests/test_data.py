@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from bnstudy import data
 from bnstudy.data import Batch, DataSet
-from bnstudy.tasks import half_sum_of_squares
+from bnstudy.tasks import cross_entropy, half_sum_of_squares
 
 
 @pytest.fixture(autouse=True)
@@ -245,7 +245,7 @@ def test_digits() -> None:
     for part in (dataset.train, dataset.test):
         shares = torch.bincount(part.targets, minlength=10) / len(part.targets)
         assert part.targets.dtype == torch.int64 and 0.09 < shares.min() < shares.max() < 0.11
-    assert dataset.criterion is F.cross_entropy
+    assert dataset.criterion is cross_entropy
     inputs = dataset.batch(0, 1500, seed=0).inputs
     assert inputs.dtype == dataset.dtype == torch.float32
     assert abs(inputs.mean()) < 1e-4 and abs(inputs.std() - 1) < 1e-3
