@@ -394,9 +394,9 @@ def test_image_folder_reads_images_and_classes(tmp_path: Path) -> None:
     assert dataset.name == "image_folder:pets" and dataset.classes == ("cat", "dog")
     assert dataset.input_shape == (3, 5, 6) and dataset.num_outputs == 2
     assert dataset.train.inputs.dtype == torch.uint8 and dataset.test is not None
-    assert dataset.train.inputs[:, 0, 2, 3].tolist() == [1, 200, 2, 9]
+    assert dataset.train.inputs[:, 0, 2, 3].tolist() == [1, 200, 2]  # nested folders are no classes
     assert dataset.train.inputs[1].unique().tolist() == [200]
-    assert dataset.train.targets.tolist() == [0, 0, 1, 1]
+    assert dataset.train.targets.tolist() == [0, 0, 1]
     assert dataset.test.inputs[:, 0, 2, 3].tolist() == [3, 4]
     assert dataset.test.targets.tolist() == [0, 1]
     assert data.image_folder(root, name="Pets").name == "Pets"

@@ -827,7 +827,7 @@ def test_a_sparse_gradient_is_measured_as_a_dense_one_or_refused():
     try:
         measured = Sharpness()(update)["batch_eigenvalues"]
     except NotMeasurable as error:
-        assert "torch has no second derivative of Sequential" in str(error)
+        assert "torch has no second derivative of Sequential" in str(error)  # noqa: PT017
     else:
         assert torch.allclose(measured, Sharpness()(dense)["batch_eigenvalues"], rtol=1e-3)
 
