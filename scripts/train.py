@@ -227,7 +227,12 @@ def build(cfg: DictConfig, directory: Path, header: dict[str, Any]) -> Job:
         torch.set_num_threads(cfg.threads)
     data = replace(instantiate(cfg.data), criterion=instantiate(cfg.criterion))
     facts = data.facts()
-    nothing = {"experiment": cfg.experiment, "scale": cfg.scale.name, "choices": {}, "config": {}}
+    nothing: dict[str, Any] = {
+        "experiment": cfg.experiment,
+        "scale": cfg.scale.name,
+        "choices": {},
+        "config": {},
+    }
     header = nothing | {"fingerprint": "", "data": {"digest": None}} | header
     if header["data"]["digest"] not in (None, facts.digest):
         raise ValueError("The data has changed since it was looked at; give the command again.")
