@@ -309,9 +309,8 @@ def rebuild(
         check_positive_int("threads", given.threads)
     cfg = OmegaConf.merge(OmegaConf.create(run.config), given)
     cfg.device, cfg.probes = options.device, {}
-    header: dict[str, Any] = {}
-    job = build(cast(DictConfig, cfg), run.directory, header)
-    expected, found = run.header["data"].get("digest"), header["data"]["digest"]
+    job = build(cast(DictConfig, cfg), run.directory, {})
+    expected, found = run.header["data"].get("digest"), job.header["data"]["digest"]
     if expected not in (None, found):
         raise ValueError(
             f"The data that was found is not that of {run.directory.name}; give data.root=DIR "
