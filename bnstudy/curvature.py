@@ -186,7 +186,7 @@ def _lanczos(
         # Against all vectors so far, and twice: otherwise rounding makes the basis lose its
         # orthogonality, and eigenvalues that are found are found again.
         for _ in range(2):
-            vector = vector - (basis[: k + 1] @ vector) @ basis[: k + 1]
+            vector = vector - _products(basis[: k + 1], vector) @ basis[: k + 1]
         residual = _length(vector)
         values, coordinates = _tridiagonal_eigenvalues(diagonal, beside, residual)
         krylov = _Krylov(basis[: k + 1], values, coordinates, residual, rounding)
@@ -205,6 +205,15 @@ def _tridiagonal_eigenvalues(
         return np.full(len(matrix), np.nan), np.full(matrix.shape, np.nan)
     values, vectors = np.linalg.eigh(matrix)
     return values[::-1], vectors[:, ::-1]
+
+
+def _products(basis: Tensor, vector: Tensor) -> Tensor:
+    """The inner products [k] of basis [k, P] and vector [P], summed part by part.
+
+    A BLAS may sum float32 numbers one after the other, which for millions of them is off by 1e-5.
+    """
+    parts = zip(basis.split(2**14, dim=1), vector.split(2**14), strict=True)
+    return torch.stack([some @ part for some, part in parts]).sum(0)
 
 
 def _length(vector: Tensor) -> float:

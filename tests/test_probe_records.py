@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import build, options, run, small_config
+from scipy.stats import wasserstein_distance
 from torch import nn
 
 from bnstudy.curvature import mean_of, signs_like, top_eigenvalues
@@ -94,12 +95,17 @@ def test_a_unit_that_moves_by_its_bias_drifts_by_as_many_standard_deviations():
     assert unmoved["norm_input_same/fc"][:2].abs().max() == 0
 
 
-def test_drift_of_batches_of_another_size_compares_quantiles():
-    values = torch.linspace(-1, 1, 41)[:, None].expand(-1, 3).clone()
-    update = observe(Moved(), lambda out, _: out.sum(), values, None)
-    later = observe(Moved(), lambda out, _: out.sum(), values[::2].clone(), None).loss
+@pytest.mark.parametrize(("size", "next_size"), [(30, 17), (8, 6), (6, 8), (49, 28)])
+def test_drift_to_a_batch_of_another_size_is_scipys_distance(size, next_size):
+    now, then = torch.randn(size, 3), torch.randn(next_size, 3)
+    update = observe(Moved(), lambda out, _: out.sum(), now, None)
+    later = observe(Moved(), lambda out, _: out.sum(), then, None).loss
     update = replace(update, new_params=update.params, losses=lambda n: later)
-    assert (Drift()(update)["norm_input_next/fc"] < 0.06).all()
+    measured = Drift(units=3)(update)["norm_input_next/fc"]
+    for unit, distance in enumerate(measured.tolist()):
+        a, b = now[:, unit], then[:, unit]
+        expected = wasserstein_distance(a.numpy(), b.numpy()) / a.std(correction=0).item()
+        assert distance == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("placement", ["before", "after"])

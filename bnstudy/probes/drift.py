@@ -76,16 +76,29 @@ class _Distribution:
 def _distances(first: _Distribution, other: _Distribution) -> tuple[Tensor, Tensor]:
     shift = (other.mean - first.mean).abs() / first.std
     varies = first.std > 0
-    a, b = first.values, other.values
-    if a.shape[1] != b.shape[1]:  # batches of another size: the same quantiles of both
-        points = min(a.shape[1], b.shape[1])
-        a, b = (values[:, _quantiles(values.shape[1], points)] for values in (a, b))
-    distance = (a - b).abs().mean(1) / first.sampled_std
+    distance = _wasserstein(first.values, other.values) / first.sampled_std
     return distance.where(first.sampled_std > 0, torch.nan), shift[varies].mean()
 
 
-def _quantiles(size: int, points: int) -> list[int]:
-    return [(2 * i + 1) * size // (2 * points) for i in range(points)]
+def _wasserstein(a: Tensor, b: Tensor) -> Tensor:
+    """The Wasserstein-1 distances [U] of distributions by their values [U, M] and [U, M'], sorted.
+
+    The integral of the difference of their quantile functions.
+    """
+    if a.shape == b.shape:
+        return (a - b).abs().mean(1)
+    # Both quantile functions are constant between these levels.
+    levels = [torch.arange(1, v.shape[1] + 1, dtype=torch.float64) / v.shape[1] for v in (a, b)]
+    upper = torch.cat(levels).sort().values
+    lower = torch.cat([torch.zeros(1, dtype=torch.float64), upper[:-1]])
+    first, second = (_quantiles(values, (lower + upper) / 2) for values in (a, b))
+    return ((first - second).abs() * (upper - lower).to(a)).sum(1)
+
+
+def _quantiles(ranked: Tensor, levels: Tensor) -> Tensor:
+    """The quantiles [U, K] at levels [K] between 0 and 1 of sorted values [U, M]."""
+    index = (levels * ranked.shape[1]).long().clamp(max=ranked.shape[1] - 1)
+    return ranked[:, index.to(ranked.device)]
 
 
 @torch.no_grad()
