@@ -182,7 +182,7 @@ def _lanczos(
         vector = torch.cat([t.flatten() for t in product(_shaped(basis[k], start)).values()])
         diagonal.append(float(dot({"": basis[k]}, {"": vector})))
         size = _length(vector)
-        rounding = max(rounding, 40 * torch.finfo(vector.dtype).eps * size)
+        rounding = max(rounding, 10 * torch.finfo(vector.dtype).eps * size)
         # Against all vectors so far, and twice: otherwise rounding makes the basis lose its
         # orthogonality, and eigenvalues that are found are found again.
         for _ in range(2):
