@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import torch
@@ -59,6 +59,37 @@ def disagreement(loss: Differentiable, params: Params, fixed: Container[str] = (
 
 
 @contextmanager
+def ieee() -> Iterator[None]:
+    """Float32 is float32 in products: neither TF32 on a GPU nor bfloat16 on a CPU stands in for it.
+
+    As IEEE 754 defines it. Whatever is set, by torch's older flags or by its newer ones, is set
+    again afterwards.
+    """
+    backends: Any = torch.backends
+    products = (
+        *(backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn),
+        *(backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn),
+    )
+    older: tuple[str, bool] | None = None
+    with suppress(RuntimeError):  # torch does not say what the older flags are after newer ones
+        older = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
+    newer = [each.fp32_precision for each in products]
+    try:
+        if older is not None:  # a model may read the older flags in its forward pass
+            torch.set_float32_matmul_precision("highest")
+            backends.cudnn.allow_tf32 = False
+        for each in products:
+            each.fp32_precision = "ieee"
+        yield
+    finally:
+        if older is not None:
+            torch.set_float32_matmul_precision(older[0])
+            backends.cudnn.allow_tf32 = older[1]
+        for each, was in zip(products, newer, strict=True):
+            each.fp32_precision = was
+
+
+@contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """No autocast, neither around nor inside: a model may switch it on in its forward pass."""
     kind: Any = torch.autocast
@@ -73,7 +104,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
     kind.__enter__ = enter_disabled
     try:
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False), ieee():
             yield
     finally:
         kind.__enter__ = enter

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnstudy.data import Batch
-from bnstudy.derivatives import DoubleBackward, disagreement, full_precision, uncompiled
+from bnstudy.derivatives import DoubleBackward, disagreement, full_precision, ieee, uncompiled
 from bnstudy.layers import first_tensor as first_tensor  # for probes
 from bnstudy.layers import outputs_of
 from bnstudy.params import Params
@@ -56,8 +56,9 @@ class Loss:
     module or the criterion keeps. Everything else that a pass writes (attributes, lists, hooks,
     generators) is put back after it: see `bnstudy.untouched`. Every call draws the same noise, from
     `seed`. At the parameters of the training step its value is bitwise the number the optimizer
-    saw. Always in full precision, also inside the model, whatever `torch.autocast`, `torch.no_grad`
-    or `torch.inference_mode` it is called under. Compiled parts are called as they were written.
+    saw. Always in full precision, also inside the model: without `torch.autocast`, and without TF32
+    in products of float32. Also under `torch.no_grad` and `torch.inference_mode`. Compiled parts
+    are called as they were written.
 
     The criterion may call modules, and these are left as they are. What it reads of the observed
     model, such as a penalty on `model.parameters()`, is a constant here.
@@ -177,7 +178,8 @@ class Loss:
 
         The gradient and its graph are computed here, once: a product is one backward pass through
         them. They stay in memory as long as the function does; with `once` the first product frees
-        them. Attention and weight normalization are computed in plain steps, with the same value
+        them. A vector that has only some of the parameters is multiplied by their diagonal block.
+        Attention and weight normalization are computed in plain steps, with the same value
         but for rounding: torch's fused attention has no second derivative, and its weight
         normalization a wrong one. Raises NotMeasurable where there is no second derivative, or, for
         a loss that is `guarded`, where it is not that of the gradient.
@@ -197,20 +199,97 @@ class Loss:
         curved = {name: grad for name, grad in zip(wrt, grads, strict=True) if _has_graph(grad)}
 
         def product(vector: Params) -> Params:
-            if not curved:
-                return {name: torch.zeros_like(params[name]) for name in wrt}
+            block = [name for name in wrt if name in vector]
+            bent = {name: curved[name] for name in block if name in curved}
+            if not bent:
+                return {name: torch.zeros_like(params[name]) for name in block}
             with differentiable(self.device), self._twice_differentiable():
                 products = torch.autograd.grad(
-                    list(curved.values()),
-                    tensors,
-                    [vector[name] for name in curved],
+                    list(bent.values()),
+                    [leaves[name] for name in block],
+                    [vector[name] for name in bent],
                     retain_graph=not once,
                     allow_unused=True,
                     materialize_grads=True,
                 )
-            return dict(zip(wrt, map(_dense, products), strict=True))
+            return dict(zip(block, map(_dense, products), strict=True))
 
         return product
+
+    def gauss_newton(self, params: Params) -> Callable[[Params], Params]:
+        """The Gauss-Newton matrix J'BJ at `params` as a function that multiplies it by a vector.
+
+        J is the Jacobian of the model's outputs, and B the Hessian of the criterion in them
+        (Schraudolph 2002, Neural Computation 14, section 3): the Hessian of the loss without the
+        curvature of the network itself. With a convex criterion no eigenvalue is negative. With
+        batch statistics the outputs of a sample depend on all samples of the batch, as in training.
+
+        A product is a Jacobian-vector product, one with B, and a backward pass. The graph of the
+        forward pass stays in memory as long as the function does. Vectors may have only some of the
+        parameters, as in `hessian`. Raises NotMeasurable where the criterion is linear in all that
+        the model returns: there the matrix is zero. A model that returns its loss is such a case.
+        """
+        self._refuse_complex(params)
+        with differentiable(self.device), sdpa_kernel(SDPBackend.MATH), DoubleBackward():
+            leaves, names = _leaves(params, None)
+            outputs, ends, slopes = self._slopes_at_the_outputs(leaves)
+            # J'u is linear in u with the matrix J', so that backward passes through it give Jv.
+            weights = [torch.zeros_like(tensor, requires_grad=True) for tensor in outputs]
+            with self._twice_differentiable():
+                tensors = [leaves[name] for name in names]
+                pulled = torch.autograd.grad(
+                    outputs, tensors, weights, create_graph=True, allow_unused=True
+                )
+        reached = {name: each for name, each in zip(names, pulled, strict=True) if _has_graph(each)}
+        again: Any = partial(
+            torch.autograd.grad, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+
+        def product(vector: Params) -> Params:
+            block = [name for name in names if name in vector]
+            used = [name for name in block if name in reached]
+            if not used:
+                return {name: torch.zeros_like(params[name]) for name in block}
+            with differentiable(self.device), self._twice_differentiable():
+                pushed = again([reached[n] for n in used], weights, [vector[n] for n in used])
+                bent = again(slopes, ends, pushed)
+                products = again(outputs, [leaves[name] for name in block], bent)
+            return dict(zip(block, map(_dense, products), strict=True))
+
+        return product
+
+    def _slopes_at_the_outputs(
+        self, leaves: Params
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Those outputs in which the criterion bends, copies of them, and its gradient in these."""
+        outputs: list[Tensor] = []
+        ends: list[Tensor] = []
+
+        def cut(tensor: Tensor) -> Tensor:
+            if not tensor.requires_grad:
+                return tensor
+            outputs.append(tensor)
+            ends.append(tensor.detach().requires_grad_())
+            return ends[-1].clone()  # the criterion may write into it
+
+        with self._as_training_saw_it(leaves) as kept:
+            value = self._scalar(mapped(cut, self._forward(kept)))
+        slopes: Sequence[Tensor | None] = [None] * len(ends)
+        if value.requires_grad:
+            with self._twice_differentiable():
+                slopes = torch.autograd.grad(value, ends, create_graph=True, allow_unused=True)
+        bent = [n for n, slope in enumerate(slopes) if _has_graph(slope)]
+        if not bent:
+            raise NotMeasurable(
+                f"The criterion is linear in what {type(self.model).__name__} returns, so that the "
+                "Gauss-Newton matrix is zero: let the model return its outputs, and the criterion "
+                "make the loss of them."
+            )
+        return (
+            [outputs[n] for n in bent],
+            [ends[n] for n in bent],
+            [cast("Tensor", slopes[n]) for n in bent],
+        )
 
     @contextmanager
     def _twice_differentiable(self) -> Iterator[None]:
@@ -225,11 +304,7 @@ class Loss:
 
     def _refuse_wrong_derivatives(self, params: Params) -> None:
         """NotMeasurable where the Hessian is none, or not that of the gradient."""
-        if any(tensor.is_complex() for tensor in params.values()):
-            raise NotMeasurable(
-                f"{type(self.model).__name__} has complex parameters: probes of curvature measure "
-                "real ones only."
-            )
+        self._refuse_complex(params)
         if not self.guarded:
             return
         known = _FAULTS.setdefault(self.model, {})
@@ -237,6 +312,13 @@ class Loss:
             known[self.statistics] = self._fault(params)
         if known[self.statistics]:
             raise NotMeasurable(known[self.statistics])
+
+    def _refuse_complex(self, params: Params) -> None:
+        if any(tensor.is_complex() for tensor in params.values()):
+            raise NotMeasurable(
+                f"{type(self.model).__name__} has complex parameters: probes of curvature measure "
+                "real ones only."
+            )
 
     def _fault(self, params: Params) -> str:
         """What is wrong with torch's second derivative, in a sentence; "" if nothing is."""
@@ -458,7 +540,7 @@ def differentiable(device: torch.device) -> Iterator[None]:
         "switch it off in the model that is observed."
     )
     precise = torch.autocast(device.type, enabled=False)  # backward passes obey it too
-    with torch.inference_mode(False), torch.enable_grad(), precise, hooks_off:
+    with torch.inference_mode(False), torch.enable_grad(), precise, ieee(), hooks_off:
         yield
 
 
