@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bnstudy.params import Params, add_scaled, dot, length, normal_like
+from bnstudy.update import Loss, Update
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 Product = Callable[[Params], Params]
 Statistics = Literal["batch", "running"]  # of `update.Loss`
+Matrix = Literal["hessian", "gauss_newton"]  # methods of `update.Loss`
 Array = NDArray[np.float64]
 
 # Of a start near the gradient, in units of the gradient's norm; and products in a row after which
@@ -125,6 +130,73 @@ def mean_of(products: Sequence[Product]) -> Product:
     return product
 
 
+def matrix_of(losses: Sequence[Loss], params: Params, matrix: Matrix = "hessian") -> Product:
+    """The Hessian at `params` of the mean of some losses, or its Gauss-Newton matrix."""
+    of = {"hessian": Loss.hessian, "gauss_newton": Loss.gauss_newton}[matrix]
+    return mean_of([of(loss, params) for loss in losses])
+
+
+def linear_operator(loss: Loss, params: Params, matrix: Matrix = "hessian") -> "LinearOperator":
+    """The Hessian at `params` [P, P] for SciPy, or the Gauss-Newton matrix; P parameters.
+
+    Algorithms of others run on it, as `scipy.sparse.linalg.eigsh(operator, k=5, which="LA")` does.
+    The parameters are in the order of `params`, each tensor row by row. With the loss of an
+    `Update` it is the Hessian in training mode. Needs SciPy. Raises NotMeasurable as
+    `Loss.hessian` does.
+    """
+    from scipy.sparse.linalg import LinearOperator
+
+    product = matrix_of([loss], params, matrix)
+    first = next(iter(params.values()))
+    precision = torch.float64 if first.dtype == torch.float64 else torch.float32
+
+    def multiply(vector: NDArray[Any]) -> NDArray[Any]:
+        flat = torch.from_numpy(vector.reshape(-1)).to(first.device, precision)
+        there = {name: part.to(params[name].dtype) for name, part in _shaped(flat, params).items()}
+        image = [tensor.flatten().to(precision) for tensor in product(there).values()]
+        return torch.cat(image).cpu().numpy()
+
+    size = sum(tensor.numel() for tensor in params.values())
+    dtype = np.dtype("float64" if precision == torch.float64 else "float32")
+    made: Any = LinearOperator  # SciPy's types know no operator of a function
+    return made((size, size), matvec=multiply, rmatvec=multiply, dtype=dtype)
+
+
+def blocks(update: Update, probe: str, layers: Sequence[str] | None) -> dict[str, list[str]]:
+    """The parameters of the whole network, and of some of its parts, by the ends of their keys.
+
+    The whole has the end "", a part "/<name>". A name is that of a layer: its weights and its norm.
+    Or it is what the names of some parameters begin with, up to a dot: a block. None: all layers.
+    Raises ValueError for a name that is neither.
+    """
+    found = {"": list(update.params)}
+    for name in update.layers if layers is None else layers:
+        layer = update.layers.get(name)
+        names = (
+            [key for key in update.params if key == name or key.startswith(f"{name}.")]
+            if layer is None
+            else [key for key in update.params if key in (*layer.weights, *layer.norm)]
+        )
+        if names:
+            found[f"/{name}"] = names
+        elif layers is not None:
+            raise ValueError(
+                f"probes.{probe}.layers has {name!r}, and no parameter that is trained is of such "
+                f"a layer or has a name that begins so; layers are {', '.join(update.layers)}."
+            )
+    return found
+
+
+def part_of(params: Params, names: Sequence[str]) -> Params:
+    """The tensors of these names."""
+    return {name: params[name] for name in names}
+
+
+def key_of(statistics: Statistics, matrix: Matrix) -> str:
+    """How the keys of a probe begin: "batch_" for the Hessian, "batch_gauss_newton_"."""
+    return f"{statistics}_" if matrix == "hessian" else f"{statistics}_{matrix}_"
+
+
 def read_statistics(probe: str, statistics: Sequence[str]) -> tuple[Statistics, ...]:
     """The BN statistics to measure with, as a tuple; ValueError for what is none of the two."""
     if not statistics or not set(statistics) <= set(get_args(Statistics)):
@@ -132,6 +204,23 @@ def read_statistics(probe: str, statistics: Sequence[str]) -> tuple[Statistics, 
             f"probes.{probe}.statistics={statistics} must be of batch and running, such as [batch]."
         )
     return tuple(cast("Sequence[Statistics]", statistics))
+
+
+def read_matrices(probe: str, matrices: Sequence[str]) -> tuple[Matrix, ...]:
+    """The matrices to measure, as a tuple; ValueError for what is none of the two."""
+    if not matrices or not set(matrices) <= set(get_args(Matrix)):
+        raise ValueError(
+            f"probes.{probe}.matrices={matrices} must be of hessian and gauss_newton, such as "
+            "[hessian]."
+        )
+    return tuple(cast("Sequence[Matrix]", matrices))
+
+
+def read_layers(probe: str, layers: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names of layers and blocks as a tuple; ValueError for a single one."""
+    if isinstance(layers, str):
+        raise ValueError(f"probes.{probe}.layers={layers} must be a list, such as [{layers}].")
+    return None if layers is None else tuple(layers)
 
 
 @dataclass(frozen=True, eq=False)

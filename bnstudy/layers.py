@@ -122,7 +122,7 @@ def features_last(module: nn.Module) -> bool:
     kind = type(module)
     shape = getattr(module, "normalized_shape", ())
     of_channels = "2d" in kind.__name__ or "3d" in kind.__name__
-    layer_norm = len(shape) == 1 and not (_own_forward(module) and of_channels)
+    layer_norm = len(shape) == 1 and not (has_own_forward(module) and of_channels)
     return isinstance(module, (nn.Linear, nn.MultiheadAttention)) or layer_norm
 
 
@@ -137,7 +137,7 @@ def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, lis
         for name in names:
             module = model.get_submodule(name)
             calls = outputs.setdefault(name, [])
-            if isinstance(module, NORMS) and _own_forward(module):
+            if isinstance(module, NORMS) and has_own_forward(module):
                 stack.enter_context(_inside(module, calls))
             else:
                 stack.enter_context(_outside(module, calls))
@@ -251,7 +251,7 @@ def _tensors(values: Any) -> Iterator[Tensor]:
         yield from _tensors(vars(values))
 
 
-def _own_forward(module: nn.Module) -> bool:
+def has_own_forward(module: nn.Module) -> bool:
     """Whether the forward pass of a norm is neither torch's nor ours, which hold no other parts."""
     kind = next(each for each in type(module).__mro__ if "forward" in vars(each))
     return not kind.__module__.startswith(("torch.nn.", "bnstudy."))

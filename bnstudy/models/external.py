@@ -1,9 +1,7 @@
 """Networks that were not written for this study, with their norms replaced: torchvision, timm."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnstudy.layers import Names, find_layers
 from bnstudy.models.layer import weighted
+from bnstudy.swap import replace_norms
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-# What timm's BatchNormAct2d holds besides, in the order of its forward pass.
-KEPT = ("drop", "act")
 
 
 class External(nn.Module):
@@ -45,8 +42,7 @@ class External(nn.Module):
         super().__init__()
         self.repeat_channel = repeat_channel and len(input_shape) == 3 and input_shape[0] == 1
         self.network, self._name = _build(network, num_outputs)
-        norms = _replace(self.network, norm, tuple(replace))
-        _forbid_in_place(self.network)
+        norms = replace_norms(self.network, norm, tuple(replace))
         if not norms and getattr(norm, "func", norm) is not nn.Identity:
             raise ValueError(
                 f"{self._name} has no {' or '.join(kind.__name__.strip('_') for kind in replace)}, "
@@ -150,38 +146,6 @@ def _build(network: Callable[..., nn.Module], num_outputs: int) -> tuple[nn.Modu
         kind = type(built).__name__
         raise ValueError(f"model.network {name} makes a {kind}; it must make a torch.nn.Module.")
     return built, f"model.network {name}"
-
-
-def _replace(
-    network: nn.Module, norm: Callable[[int], nn.Module], kinds: tuple[type[nn.Module], ...]
-) -> dict[str, int]:
-    """Replace the norms in place; the numbers of features of the new ones, by name."""
-    features: dict[str, int] = {}
-    new: dict[nn.Module, nn.Module] = {}  # one module may have two names
-    for name, old in list(network.named_modules(remove_duplicate=False)):
-        if not isinstance(old, kinds):
-            continue
-        kept = [
-            (part, child) for part in KEPT for key, child in old.named_children() if key == part
-        ]
-        first = old not in new
-        num_features = cast("int", old.num_features)
-        if first:
-            new[old] = norm(num_features)
-            if kept:
-                new[old] = nn.Sequential(OrderedDict([("norm", new[old]), *kept]))
-        network.set_submodule(name, new[old])
-        if first:
-            features[f"{name}.norm" if kept else name] = num_features
-    return features
-
-
-def _forbid_in_place(network: nn.Module) -> None:
-    # After an identity, an activation function in place would overwrite what that was given: with
-    # norm=none, a block that normalises its input would lose its shortcut.
-    for module in cast("Iterator[Any]", network.modules()):
-        if getattr(module, "inplace", False):
-            module.inplace = False
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -5,7 +5,19 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, tensor
 
-from bnstudy.curvature import Statistics, mean_of, read_statistics, start_near, top_eigenvalues
+from bnstudy.curvature import (
+    Matrix,
+    Statistics,
+    blocks,
+    key_of,
+    matrix_of,
+    part_of,
+    read_layers,
+    read_matrices,
+    read_statistics,
+    start_near,
+    top_eigenvalues,
+)
 from bnstudy.update import Update, count_samples
 
 
@@ -24,6 +36,11 @@ class Sharpness:
         <statistics>_products: Hessian-vector products made, until each error is at most `tolerance`
             of its eigenvalue, and no more than `iterations`.
 
+    `layers` names the layers and blocks whose diagonal blocks of the matrix are measured besides
+    the whole: a block is what the names of its parameters begin with, such as "layer4.0". None
+    means all layers. Keys end in /<layer>, such as <statistics>_eigenvalues/conv1. `matrices` are
+    "hessian" and "gauss_newton"; keys of the latter are <statistics>_gauss_newton_eigenvalues.
+
     A probe keeps no state, so there are no eigenvectors of an earlier step to start from. Lanczos
     starts at the gradient of the step's batch, with the same statistics, and a part of a random
     vector from the step's own seed. The graphs of all batches are in memory together.
@@ -34,10 +51,14 @@ class Sharpness:
     statistics: Sequence[Statistics] = ("batch",)
     tolerance: float = 1e-3
     iterations: int = 40
+    layers: Sequence[str] | None = ()
+    matrices: Sequence[Matrix] = ("hessian",)
     every: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statistics", read_statistics("sharpness", self.statistics))
+        object.__setattr__(self, "layers", read_layers("sharpness", self.layers))
+        object.__setattr__(self, "matrices", read_matrices("sharpness", self.matrices))
         for key, value in (("count", self.count), ("batches", self.batches)):
             if value < 1:
                 raise ValueError(f"probes.sharpness.{key}={value} must be at least 1.")
@@ -56,13 +77,19 @@ class Sharpness:
         seed = update.seed_of("sharpness")
         batches = [update.losses(n) for n in range(self.batches)]
         measured = {"training_samples": count_samples(batches)}
+        parts = blocks(update, "sharpness", self.layers)
         for statistics in self.statistics:
             losses = [replace(loss, statistics=statistics) for loss in batches]
             _, grads = losses[0].value_and_grad(update.params)
-            start = start_near(grads, seed)
-            hessian = mean_of([loss.hessian(update.params) for loss in losses])
-            top = top_eigenvalues(hessian, start, self.count, self.tolerance, self.iterations)
-            measured[f"{statistics}_eigenvalues"] = top.values
-            measured[f"{statistics}_error"] = top.errors
-            measured[f"{statistics}_products"] = tensor(top.products)
+            for matrix in self.matrices:
+                product = matrix_of(losses, update.params, matrix)
+                key = key_of(statistics, matrix)
+                for end, names in parts.items():
+                    start = start_near(part_of(grads, names), seed)
+                    top = top_eigenvalues(
+                        product, start, self.count, self.tolerance, self.iterations
+                    )
+                    measured[f"{key}eigenvalues{end}"] = top.values
+                    measured[f"{key}error{end}"] = top.errors
+                    measured[f"{key}products{end}"] = tensor(top.products)
         return measured

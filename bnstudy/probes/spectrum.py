@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 from bnstudy.curvature import (
+    Matrix,
+    Product,
     Statistics,
+    blocks,
+    key_of,
+    matrix_of,
     mean_of,
+    part_of,
     quadrature,
+    read_layers,
+    read_matrices,
     read_statistics,
     start_near,
     top_eigenvalues,
@@ -38,6 +46,11 @@ class Spectrum:
             error. Like the sharpness, from at most I products, with `tolerance`.
         training_samples: the number of training samples that the Hessian is of.
 
+    `layers` names the layers and blocks whose diagonal blocks of the matrix are measured besides
+    the whole: a block is what the names of its parameters begin with, such as "layer4.0". None
+    means all layers. Keys end in /<layer>, such as <statistics>_nodes/conv1. `matrices` are
+    "hessian" and "gauss_newton"; keys of the latter are <statistics>_gauss_newton_nodes.
+
     The directions are drawn from the step's own seed.
     """
 
@@ -47,10 +60,14 @@ class Spectrum:
     count: int = 1
     tolerance: float = 1e-3
     statistics: Sequence[Statistics] = ("batch",)
+    layers: Sequence[str] | None = ()
+    matrices: Sequence[Matrix] = ("hessian",)
     every: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statistics", read_statistics("spectrum", self.statistics))
+        object.__setattr__(self, "layers", read_layers("spectrum", self.layers))
+        object.__setattr__(self, "matrices", read_matrices("spectrum", self.matrices))
         for key, value in (
             ("draws", self.draws),
             ("count", self.count),
@@ -72,23 +89,28 @@ class Spectrum:
         """The measurements at one step."""
         batches = [update.losses(n) for n in range(self.batches)]
         measured = {"training_samples": count_samples(batches)}
+        parts = blocks(update, "spectrum", self.layers)
         for statistics in self.statistics:
             losses = [replace(loss, statistics=statistics) for loss in batches]
-            found = self._of(update, losses)
-            measured |= {f"{statistics}_{key}": value for key, value in found.items()}
+            grads = mean_of([partial(_gradient, loss) for loss in losses])(update.params)
+            for matrix in self.matrices:
+                product = matrix_of(losses, update.params, matrix)
+                for end, names in parts.items():
+                    found = self._of(update, product, part_of(grads, names))
+                    key = key_of(statistics, matrix)
+                    measured |= {f"{key}{name}{end}": value for name, value in found.items()}
         return measured
 
-    def _of(self, update: Update, losses: Sequence[Loss]) -> dict[str, Tensor]:
-        product = mean_of([loss.hessian(update.params) for loss in losses])
+    def _of(self, update: Update, product: Product, grads: Params) -> dict[str, Tensor]:
+        """The spectrum of the diagonal block of these parameters."""
         draws = [
             quadrature(
                 product,
-                normal_like(update.params, update.seed_of("spectrum", 1 + n)),
+                normal_like(grads, update.seed_of("spectrum", 1 + n)),
                 self.iterations,
             )
             for n in range(self.draws)
         ]
-        grads = mean_of([partial(_gradient, loss) for loss in losses])(update.params)
         start = start_near(grads, update.seed_of("spectrum"))
         top = top_eigenvalues(product, start, self.count, self.tolerance, self.iterations)
         size = length(grads)
