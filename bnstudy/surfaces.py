@@ -1,7 +1,8 @@
 """Loss surfaces: directions in the space of the weights, and the loss on the grid they span.
 
-Directions are `Params`; a surface is L(origin + a first + b second) on a grid of a and b, written
-point by point, so that an interrupted one goes on where it was.
+`draw` makes the picture around the weights of a model at once. Directions are `Params`; a surface is
+L(origin + a first + b second) on a grid of a and b, written point by point, so that an interrupted
+one goes on where it was.
 """
 
 import hashlib
@@ -10,17 +11,32 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bnstudy.curvature import (
+    Matrix,
+    Statistics,
+    matrix_of,
+    mean_of,
+    start_near,
+    top_eigenvalues,
+)
+from bnstudy.observe import Criterion, Pair, observe
 from bnstudy.params import Params, add_scaled, dot, length, normal_like
 from bnstudy.recorder import dumps
+from bnstudy.seeds import Stream, derive_seed
 from bnstudy.tasks import correct
 from bnstudy.update import Loss
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Point = tuple[float, ...]  # (a,) or (a, b)
 
@@ -69,6 +85,39 @@ def gradient_direction(losses: Sequence[Loss], params: Params) -> Params:
     for loss in losses:
         total = add_scaled(total, loss.value_and_grad(params)[1], -1 / len(losses))
     return total
+
+
+def eigenvector_directions(
+    losses: Sequence[Loss],
+    params: Params,
+    dimensions: int = 2,
+    *,
+    matrix: Matrix = "hessian",
+    tolerance: float = 1e-3,
+    iterations: int = 100,
+    seed: int = 0,
+) -> tuple[list[Params], list[float]]:
+    """The eigenvectors of the largest eigenvalues of the mean loss, of length 1, and the values.
+
+    Along them the loss bends most: it is L + a g'v + a^2 lambda / 2 near a = 0, with v the vector,
+    lambda its eigenvalue and g the gradient. By Lanczos from near the gradient, with at most
+    `iterations` products, until the error estimates are below `tolerance` times the value. Raises
+    ValueError where so many are not found, as for a loss with no curvature.
+    """
+    product = matrix_of(losses, params, matrix)
+    gradient = mean_of([partial(_gradient, loss) for loss in losses])(params)
+    start = start_near(gradient, derive_seed(seed, Stream.DIRECTIONS))
+    top = top_eigenvalues(product, start, dimensions, tolerance, iterations)
+    if len(top.vectors) < dimensions or not top.values.isfinite().all():
+        raise ValueError(
+            f"{dimensions} eigenvectors of the {matrix.replace('_', '-')} are needed; "
+            f"{int(top.values.isfinite().sum())} are found."
+        )
+    return list(top.vectors), top.values.tolist()
+
+
+def _gradient(loss: Loss, params: Params) -> Params:
+    return loss.value_and_grad(params)[1]
 
 
 def orthogonal(direction: Params, to: Params) -> Params:
@@ -210,6 +259,125 @@ def _buffers(loss: Loss, buffers: Params | None) -> Iterator[None]:
     finally:
         for name, buffer in own.items():
             buffer.copy_(before[name])
+
+
+def draw(
+    model: nn.Module,
+    criterion: Criterion,
+    batches: Sequence[Pair],
+    path: Path | str | None = None,
+    *,
+    directions: str | Sequence[Params] = "random",
+    dimensions: int = 2,
+    points: int = 25,
+    span: float = 1.0,
+    statistics: Statistics = "batch",
+    seed: int = 0,
+) -> "Figure":
+    """The loss surface around the weights of a model, on some batches, as a picture.
+
+    `batches` are pairs of inputs and targets, for `criterion(outputs, targets)`, as in
+    `bnstudy.observe.observe`; the model is left as it is. Directions are
+        "random": filter-normalised (Li et al. 2018, section 4);
+        "eigenvectors": of the largest eigenvalues of the Hessian, of length 1;
+        "gradient": minus the gradient, so that a is a step size, and a random one as long;
+    or one or two `Params` of one's own. The grid has `points` along each, from -`span` to `span` in
+    units of the directions. It takes a forward pass for each point and batch.
+
+    With `path` the measurements are written to `path` with the ending .jsonl, the picture to .png,
+    and a page to turn the surface on to .html; an interrupted call goes on where it was. Needs
+    `pip install 'bnstudy[surfaces]'`. Raises ValueError for options out of range, and what
+    `observe` and `write` raise.
+    """
+    try:
+        from bnstudy import surface_plots
+        from bnstudy.figures import style
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Surfaces are drawn with {error.name}: pip install 'bnstudy[surfaces]'."
+        ) from error
+    losses, params = _observed(model, criterion, batches, statistics, seed)
+    vectors, labels = _directions(losses, params, directions, dimensions, seed)
+    if points < 3 or not 0 < span < float("inf"):
+        raise ValueError(f"points={points} and span={span} must be at least 3, and positive.")
+    axes = [axis(points, span)] * len(vectors)
+    whose = "each batch" if statistics == "batch" else "the model (running)"
+    header = {
+        "asked": {
+            "axes": axes,
+            "statistics": statistics,
+            "weights": digest(params),
+            "directions": digest(*vectors),
+            "losses": measure(losses, params)["loss"],
+        },
+        "title": f"{type(model).__name__}: {labels[0].partition(': ')[2]}",
+        "caption": f"Loss: the mean over {len(losses)} batches; norms with statistics of {whose}.",
+        "labels": labels,
+        "marks": [((0.0,) * len(vectors), "the weights")],
+        "path": None,
+    }
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / "surface" if path is None else Path(path)
+        file = kept.with_suffix(".jsonl")
+        write(file, header, grid(axes), lambda at: measure(losses, moved(params, vectors, at)))
+        surface = surface_plots.load_surface(file)
+    figure = surface_plots.draw(surface)
+    if path is not None:
+        style.save(figure, kept.with_suffix(".png"))
+        kept.with_suffix(".html").write_text(surface_plots.page(surface), encoding="utf-8")
+    return figure
+
+
+def _observed(
+    model: nn.Module,
+    criterion: Criterion,
+    batches: Sequence[Pair],
+    statistics: Statistics,
+    seed: int,
+) -> tuple[list[Loss], Params]:
+    if not batches:
+        raise ValueError("batches is empty; give pairs of inputs and targets.")
+    first, *others = batches
+    update = observe(model, criterion, *first, layers={}, later=others, seed=seed)
+    losses = [replace(update.losses(n), statistics=statistics) for n in range(len(batches))]
+    return losses, update.params
+
+
+def _directions(
+    losses: Sequence[Loss],
+    params: Params,
+    directions: str | Sequence[Params],
+    dimensions: int,
+    seed: int,
+) -> tuple[list[Params], list[str]]:
+    """The directions of a surface, and how its axes are called."""
+    if not isinstance(directions, str):
+        if len(directions) not in (1, 2):
+            raise ValueError(f"directions are {len(directions)}; they must be one or two.")
+        return list(directions), [f"{'ab'[k]}: own direction" for k in range(len(directions))]
+    if dimensions not in (1, 2):
+        raise ValueError(f"dimensions={dimensions} must be 1 or 2.")
+    if directions == "eigenvectors":
+        vectors, values = eigenvector_directions(losses, params, dimensions, seed=seed)
+        return vectors, [
+            f"{'ab'[k]}: eigenvector of {value:.3g}, l2 distance" for k, value in enumerate(values)
+        ]
+    drawn = [
+        random_direction(params, derive_seed(seed, number, Stream.DIRECTIONS)) for number in (1, 2)
+    ]
+    if directions == "random":
+        second = orthogonal(drawn[1], drawn[0])
+        labels = [f"{k}: random direction, filter-normalised" for k in "ab"]
+        return [drawn[0], second][:dimensions], labels[:dimensions]
+    if directions == "gradient":
+        first = gradient_direction(losses, params)
+        if dimensions == 1:
+            return [first], ["a: step size η, along −∇L"]
+        second = scaled(orthogonal(drawn[1], first), float(length(first)))
+        return [first, second], ["a: step size η, along −∇L", "b: random, as long as that of a"]
+    raise ValueError(
+        f"directions={directions} must be random, gradient or eigenvectors, or Params of your own."
+    )
 
 
 def digest(*weights: Mapping[str, Tensor]) -> str:

@@ -42,6 +42,8 @@ directions:
   random    filter-normalised (Li et al. 2018): biases, gamma and beta stay where they are
   gradient  against the gradient of these batches: a is the step size; --filter-normalise for the
             scale of the weights. In two dimensions b is random, orthogonal and of the same length
+  eigenvectors
+            of the largest eigenvalues of the Hessian of these batches; a, b: l2 distances
   pca       the plane of the weights that the run kept, through the last; a, b: l2 distances.
             Needs a run with keep_every=STEPS
   line      from the weights of RUN (a = 0) to those of RUN2 (a = 1), or between two steps of RUN
@@ -64,7 +66,8 @@ examples:
 
 costs: a forward pass for each point and batch. 25 x 25 points with 4 batches are 2500: as long as
 about 800 steps of training; 25 points on a line as long as about 30. pca holds all kept weights in
-memory at once, in float64 one layer at a time; the inputs of all batches are too.
+memory at once, in float64 one layer at a time; the inputs of all batches are too. eigenvectors
+take up to 100 Hessian-vector products on each batch besides, whose graphs are in memory together.
 
 Results: results/surfaces/<scale>/<experiment>/<run>/, a .jsonl with every measurement, a .png and a
 page, .html, to turn the surface on. An interrupted one goes on when the command is given again.
@@ -119,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("words", metavar="RUN", nargs="+", help="folder of a run; for line a second one")
-    kinds = ("random", "gradient", "pca", "line")
+    kinds = ("random", "gradient", "eigenvectors", "pca", "line")
     add("--directions", choices=kinds, default="random", help="(random)")
     add("--dimensions", type=int, choices=(1, 2), default=2, help="(2)")
     add("--points", type=int, default=DEFAULTS["points"], help="along each direction (25)")
@@ -367,6 +370,8 @@ def frame_of(
     axis = surfaces.axis(options.points, options.span)
     if options.directions == "pca":
         return principal_frame(weights, options)
+    if options.directions == "eigenvectors":
+        return eigenvector_frame(origin, losses, options)
     if options.directions == "line":
         frame = line_frame(weights[0], weights[1], options)
     elif options.directions == "random":
@@ -440,6 +445,21 @@ def line_frame(start: Weights, end: Weights, options: argparse.Namespace) -> Fra
     between = axis(options.points, options.span, middle=0.5)
     axes = [sorted([0.0, 1.0, *(a for a in between if min(abs(a), abs(a - 1)) > 1e-9)])]
     return Frame([subtract(end.params, start.params)], axes, [label], marks, notes)
+
+
+def eigenvector_frame(origin: Weights, losses: "list[Loss]", options: argparse.Namespace) -> Frame:
+    """The directions in which the mean of the losses bends most."""
+    from bnstudy import surfaces
+
+    device = next(losses[0].model.parameters()).device
+    found, values = surfaces.eigenvector_directions(
+        losses, moved(origin.params, device), options.dimensions, seed=options.seed
+    )
+    labels = [f"{'ab'[k]}: eigenvector of {v:.3g}, l2 distance" for k, v in enumerate(values)]
+    axes = [surfaces.axis(options.points, options.span)] * len(found)
+    here: list[Mark] = [((0.0,) * len(found), f"step {origin.step}")]
+    notes = ["Eigenvalues: the largest of the Hessian of the mean loss."]
+    return Frame([moved(each, "cpu") for each in found], axes, labels, here, notes)
 
 
 def principal_frame(weights: list[Weights], options: argparse.Namespace) -> Frame:

@@ -36,7 +36,10 @@ ALLOWED = {
     "update": {"torch", "data", "layers", "params", "seeds", "untouched", "derivatives"},
     "curvature": {"torch", "params", "update", "scipy"},
     "probes": {"torch", "update", "params", "curvature", "layers", "tasks"},
-    "surfaces": {"torch", "params", "recorder", "tasks", "update"},
+    "surfaces": {
+        *("torch", "params", "recorder", "tasks", "update", "seeds", "observe", "curvature"),
+        *("surface_plots", "figures", "matplotlib"),
+    },
     "surface_plots": {"figures", "matplotlib", "plotly"},
     "layers": {"torch"},
     "observe": {

@@ -4,6 +4,7 @@ import html.parser
 import importlib
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from matplotlib.colors import Normalize
 from torch import nn
 
 from bnstudy import surface_plots, surfaces
+from bnstudy.curvature import matrix_of
 from bnstudy.data import Batch
+from bnstudy.observe import observe
 from bnstudy.params import Params, add_scaled, cosine, dot, length
 from bnstudy.surface_plots import draw, load_surface, page
 from bnstudy.update import Loss
@@ -143,6 +146,21 @@ def test_the_gradient_direction_is_minus_the_mean_gradient():
     direction = surfaces.gradient_direction(losses, params)
     torch.testing.assert_close(direction["vector"], -2 * params["vector"])
     torch.testing.assert_close(direction["matrix"], -4 * params["matrix"])
+
+
+def test_eigenvector_directions_are_those_of_the_mean_loss():
+    losses, params = losses_of(bn_net()), params_of(bn_net())
+    directions, values = surfaces.eigenvector_directions(losses, params, 2, tolerance=1e-6)
+    product = matrix_of(losses, params)
+    for direction, value in zip(directions, values, strict=True):
+        image = product(direction)
+        assert float(length(direction)) == pytest.approx(1.0)
+        assert float(length(add_scaled(image, direction, -value))) < 1e-2 * value
+    assert values[0] > values[1] > 0 and abs(dot(*directions)) < 1e-6
+    again, _ = surfaces.eigenvector_directions(losses, params, 1, tolerance=1e-6)
+    assert abs(dot(again[0], directions[0])) == pytest.approx(1.0, abs=1e-6)
+    with pytest.raises(ValueError, match="9 eigenvectors of the hessian are needed; 2 are found"):
+        surfaces.eigenvector_directions([quadratic()], params_of(Quadratic()), 9)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
@@ -417,6 +435,77 @@ def test_everything_draws(tmp_path, dimensions):
     assert not any(sources)  # plotly.js is in the page: nothing is fetched
 
 
+def own_batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    batches = [loss.batch for loss in losses_of(bn_net())]
+    return [(batch.inputs, batch.targets) for batch in batches]
+
+
+def test_a_surface_of_an_own_network_is_drawn_in_a_call(tmp_path):
+    net = bn_net()
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = state_of(net)
+    options: Any = {"directions": "eigenvectors", "points": 3, "span": 1e-3}
+    criterion = nn.functional.cross_entropy
+    figure = surfaces.draw(net, criterion, own_batches(), tmp_path / "own", **options)
+    assert same(before, state_of(net))
+    assert "eigenvector of" in figure.axes[0].get_xlabel() + figure.axes[1].get_xlabel()
+    assert (tmp_path / "own.png").stat().st_size > 5_000
+    assert "plotly" in (tmp_path / "own.html").read_text()[-5_000_000:]
+    surface = load_surface(tmp_path / "own.jsonl")
+    update = observe(net, criterion, *own_batches()[0], later=own_batches()[1:])
+    losses = [update.losses(n) for n in (0, 1)]
+    vectors, values = surfaces.eigenvector_directions(losses, update.params)
+    slopes = [-float(dot(surfaces.gradient_direction(losses, update.params), v)) for v in vectors]
+    for (row, column), loss in np.ndenumerate(surface["loss"]):  # its expansion around the middle
+        at = [surface.axes[0][column], surface.axes[1][row]]
+        expected = surface["loss"][1, 1]
+        expected += sum(a * g + a**2 * v / 2 for a, g, v in zip(at, slopes, values, strict=True))
+        assert loss == pytest.approx(expected, abs=1e-8)
+
+    whole = (tmp_path / "own.jsonl").read_bytes()
+    (tmp_path / "own.jsonl").write_bytes(whole[:-20])  # an interrupted one goes on
+    surfaces.draw(net, criterion, own_batches(), tmp_path / "own", **options)
+    assert (tmp_path / "own.jsonl").read_bytes() == whole
+    with pytest.raises(FileExistsError, match="holds another surface"):
+        surfaces.draw(net, criterion, own_batches(), tmp_path / "own", points=3)
+
+
+@pytest.mark.parametrize("directions", ["random", "gradient", "own"])
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_an_own_network_is_drawn_along_any_directions(directions, dimensions):
+    net = bn_net()
+    given = [surfaces.random_direction(params_of(net), n) for n in range(dimensions)]
+    figure = surfaces.draw(
+        net,
+        nn.functional.cross_entropy,
+        own_batches()[:1],
+        directions=given if directions == "own" else directions,
+        dimensions=dimensions,
+        points=3,
+        statistics=RUNNING,
+    )
+    assert figure.get_suptitle().startswith("Sequential: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"directions": "pca"}, "directions=pca must be random, gradient or eigenvectors"),
+        ({"directions": []}, "directions are 0; they must be one or two"),
+        ({"dimensions": 3}, "dimensions=3 must be 1 or 2"),
+        ({"points": 2}, "points=2 and span=1.0 must be at least 3, and positive"),
+        ({"span": -1}, "points=25 and span=-1 must be at least 3, and positive"),
+        ({"batches": []}, "batches is empty; give pairs of inputs and targets"),
+    ],
+)
+def test_a_surface_that_cannot_be_drawn_is_refused(options, says):
+    batches = options.get("batches", own_batches()[:1])
+    more = {key: value for key, value in options.items() if key != "batches"}
+    with pytest.raises(ValueError, match=says):
+        surfaces.draw(bn_net(), nn.functional.cross_entropy, batches, **more)
+
+
 # The command line
 
 TINY = ["wandb.mode=disabled", "progress=none", "model=mlp", "model.hidden=[8]", "probes=[]"]
@@ -444,6 +533,8 @@ def test_the_command_draws_a_run_goes_on_and_refuses(zygote, tmp_path, monkeypat
     pictures[0].write_bytes(whole[:-20])
     assert command(words) == 0
     assert pictures[0].read_bytes() == whole
+    assert command([str(folder), *small, "--directions", "eigenvectors", "--dimensions", "1"]) == 0
+    assert "eigenvector of" in load_surface(capsys.readouterr().out.split()[-3]).header["labels"][0]
     words = ["--directions", "line", "--step", "0,2", "--statistics", "running"]
     assert command([str(folder), *small, *words, "--dimensions", "1", "--span", "90"]) == 0
     line = load_surface(capsys.readouterr().out.split()[-3])
