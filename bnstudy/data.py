@@ -18,14 +18,9 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnstudy.download import download as download_file
 from bnstudy.header import DataFacts
 from bnstudy.memory_format import laid_out
 from bnstudy.seeds import Stream, derive_seed
@@ -36,6 +31,7 @@ IMG_EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp"),
     *(".tif", ".tiff", ".ppm", ".pgm"),
 )
+DIGITS = Path(__file__).with_name("digits.npz")
 # Besides torchvision's own address: hosts that have the same archives.
 MIRRORS = {
     "CIFAR-10": (
@@ -243,15 +239,14 @@ def deep_linear(dim: int = 10, samples: int = 1000, seed: int = 0) -> DataSet:
 def digits(
     image_size: int = 32, augment: bool = False, held_out: int = 297, normalise: bool = True
 ) -> DataSet:
-    """The handwritten digits that come with scikit-learn: 1797 images 8x8, 17 grey levels.
+    """The handwritten digits that come with this package: 1797 images 8x8, 17 grey levels.
 
+    They are those of scikit-learn (Alpaydin & Kaynak 1998; source and licence are in digits.md).
     One channel, resized bilinearly to image_size pixels; `held_out` of them, always the same and
     stratified by class, are the test set. Raises ValueError for numbers out of range.
     """
-    from sklearn.datasets import load_digits  # seconds to import, and needed nowhere else
-    from sklearn.model_selection import train_test_split
-
-    pixels, targets = load_digits(return_X_y=True)
+    with np.load(DIGITS) as archive:
+        pixels, targets = archive["images"], archive["targets"].astype(np.int64)
     most = len(targets) - 10
     if image_size < 1:
         raise ValueError(f"data.image_size={image_size} is too small; it must be 1 pixel or more.")
@@ -260,11 +255,45 @@ def digits(
     images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8)
     images = F.interpolate(images, size=(image_size, image_size), mode="bilinear")
     images = (images * (255 / 16)).round().to(torch.uint8).numpy()
-    parts = train_test_split(
-        np.arange(len(targets)), test_size=held_out, random_state=0, stratify=targets
-    )
-    train, test = (_raw(images[part], targets[part]) for part in parts)
+    train, test = (_raw(images[part], targets[part]) for part in _stratified(targets, held_out))
     return _image_set("digits", train, test, "0123456789", augment, normalise)
+
+
+def _stratified(targets: np.ndarray, held_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of the rest and of `held_out` samples, in which classes have the same shares.
+
+    Those of scikit-learn's `train_test_split` with random_state=0, draw by draw, so that runs of
+    earlier versions stay comparable.
+    """
+    random = np.random.RandomState(0)
+    counts = np.bincount(targets)
+    kept = _apportioned(counts, len(targets) - held_out, random)
+    tested = _apportioned(counts - kept, held_out, random)
+    train: list[int] = []
+    test: list[int] = []
+    for label, count in enumerate(counts):
+        samples = np.flatnonzero(targets == label)[random.permutation(count)]
+        train.extend(samples[: kept[label]])
+        test.extend(samples[kept[label] : kept[label] + tested[label]])
+    return random.permutation(train), random.permutation(test)
+
+
+def _apportioned(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
+    """How many of each class, in the shares of `counts`; what is left goes to largest remainders.
+
+    Equal remainders are drawn for.
+    """
+    exact = counts / counts.sum() * draws
+    whole = np.floor(exact)
+    left, remainders = int(draws - whole.sum()), exact - np.floor(exact)
+    for value in np.unique(remainders)[::-1]:
+        if left <= 0:
+            break
+        (equal,) = np.where(remainders == value)
+        chosen = random.choice(equal, size=min(len(equal), left), replace=False)
+        whole[chosen] += 1
+        left -= len(chosen)
+    return whole.astype(int)
 
 
 def cifar10(
@@ -303,6 +332,8 @@ def _cifar(
     name: str, root: str | Path, download: bool, augment: bool, normalise: bool, url: str | None
 ) -> DataSet:
     from torchvision import datasets  # seconds to import
+
+    from bnstudy.download import download as download_file
 
     source = datasets.CIFAR10 if name == "CIFAR-10" else datasets.CIFAR100
     folder = Path(root).expanduser()
@@ -526,6 +557,10 @@ def _save(file: Path, images: np.ndarray) -> bool:
 
 def _decode(root: Path, paths: list[str]) -> np.ndarray:
     """All images as uint8 [N, 3, H, W]."""
+    from rich.console import Console  # Pillow and rich are not for those who only probe
+    from rich.markup import escape
+    from rich.progress import Progress
+
     on_terminal, title = sys.stderr.isatty(), f"Decoding {len(paths)} images in {root}"
     if not on_terminal:
         print(title, file=sys.stderr)
@@ -543,6 +578,8 @@ def _decode(root: Path, paths: list[str]) -> np.ndarray:
 
 
 def _read_image(path: str) -> np.ndarray:
+    from PIL import Image, ImageOps
+
     try:
         with Image.open(path) as image:
             if image.mode[0] in "IF":

@@ -1,8 +1,8 @@
 """Loss surfaces: directions in the space of the weights, and the loss on the grid they span.
 
-`draw` makes the picture around the weights of a model at once. Directions are `Params`; a surface is
-L(origin + a first + b second) on a grid of a and b, written point by point, so that an interrupted
-one goes on where it was.
+`draw` makes the picture around the weights of a model at once. Directions are `Params`; a surface
+is L(origin + a first + b second) on a grid of a and b, written point by point, so that an
+interrupted one goes on where it was.
 """
 
 import hashlib

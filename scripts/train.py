@@ -478,7 +478,7 @@ def git_revision() -> str:
 
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
-    packages = ("bnstudy", "torch", "torchvision", "numpy", "hydra-core", "scikit-learn")
+    packages = ("bnstudy", "torch", "torchvision", "numpy", "hydra-core")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -251,19 +250,25 @@ def test_digits() -> None:
     assert abs(inputs.mean()) < 1e-4 and abs(inputs.std() - 1) < 1e-3
 
 
-def test_digits_at_their_own_size_are_scikit_learns() -> None:
-    from sklearn.datasets import load_digits
-
-    dataset = data.digits(image_size=8, held_out=500)
-    assert dataset.test is not None and len(dataset.test.targets) == 500
-    parts = (dataset.train, dataset.test)
-    images = torch.cat([part.inputs for part in parts]).reshape(1797, 64)
-    found = torch.cat(
-        [(images * (16 / 255)).round(), torch.cat([p.targets for p in parts])[:, None]], 1
+@pytest.mark.parametrize("held_out", [10, 100, 297, 500, 1787])
+def test_digits_and_their_split_are_those_of_scikit_learn(held_out: int) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    selection = pytest.importorskip("sklearn.model_selection")
+    pixels, targets = datasets.load_digits(return_X_y=True)
+    parts = selection.train_test_split(
+        np.arange(1797), test_size=held_out, random_state=0, stratify=targets
     )
-    digits: Any = load_digits()
-    expected = np.column_stack([digits.data, digits.target])
-    assert sorted(found.tolist()) == sorted(expected.tolist())
+    dataset = data.digits(image_size=8, held_out=held_out)
+    assert dataset.test is not None
+    for part, found in zip(parts, (dataset.train, dataset.test), strict=True):
+        images = torch.from_numpy(pixels[part]).float().reshape(-1, 1, 8, 8)
+        assert torch.equal(found.inputs, (images * (255 / 16)).round().to(torch.uint8))
+        assert found.targets.tolist() == targets[part].tolist()
+
+
+def test_the_digest_of_the_digits_stays() -> None:
+    """Records have it: by it runs of earlier versions are told to be on the same data."""
+    assert data.digits().digest == "afcf40e278273726"
 
 
 def test_digits_are_resized_by_interpolation() -> None:

@@ -118,7 +118,6 @@ def main() -> None:
     """Import what takes long, then answer questions until there are no more."""
     sys.path.insert(0, str(SCRIPTS))
     import hydra  # noqa: F401
-    import sklearn.datasets  # noqa: F401
     import torch
     import torch._dynamo  # the first optimizer of a process imports it
 

@@ -1,7 +1,7 @@
 """Training by Lightning: `python scripts/examples/lightning_callback.py FOLDER`.
 
 Needs `pip install 'bnstudy[lightning]'`. A callback is all that is added to the trainer; it records
-the loss and the gradient change along the gradient of a small network on scikit-learn's digits.
+the loss and the gradient change along the gradient of a small network on this package's digits.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """One's own network in one's own loop: `python scripts/examples/plain_loop.py FOLDER`.
 
-Trains a small convolutional network on scikit-learn's digits without and with BatchNorm, records
+Trains a small convolutional network on this package's digits without and with BatchNorm, records
 both, prints what was measured and draws figure 4 of them into FOLDER.
 """
 

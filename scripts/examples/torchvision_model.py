@@ -1,7 +1,7 @@
 """A network of torchvision at one point: `python scripts/examples/torchvision_model.py FOLDER`.
 
 Which layers a ResNet-18 calls, the loss along its gradient, and internal covariate shift in every
-layer, on one batch of scikit-learn's digits, at the initial weights.
+layer, on one batch of this package's digits, at the initial weights.
 """
 
 import sys
