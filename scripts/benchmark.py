@@ -11,11 +11,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
 from train import CONFIGS, build, choose_device, describe, describe_device
 
+from bnstudy import surfaces
 from bnstudy.curvature import top_eigenvalues
 from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
@@ -88,6 +90,11 @@ def main() -> None:
                 "<= 1.1",
             ),
             (
+                "a gradient with its guards / without",
+                *guards(data, device, options.width),
+                "<= 1.03",
+            ),
+            (
                 "a Hessian-vector product / double backward",
                 *product(data, device, options.width),
                 "<= 1.05",
@@ -122,6 +129,11 @@ def main() -> None:
         for name, ours, theirs, goal in rows:
             compare(name, ours, theirs, goal, options.rounds, device)
         count_products(options.device, folder)
+        for row in (eigenthings, pyhessian, loss_landscapes):
+            try:
+                row(data, device, options.width)
+            except ModuleNotFoundError as error:
+                print(f"{row.__name__}: {error.name} is not installed")
 
 
 def compare(
@@ -189,6 +201,20 @@ def landscape(data: DataSet, device: torch.device, width: float) -> tuple[Action
     return lambda: probe(update), theirs
 
 
+def guards(data: DataSet, device: torch.device, width: float) -> tuple[Action, Action]:
+    """A gradient that leaves no trace and refuses what does, against one on copies alone."""
+    update = update_of(data.to(device), device, width)
+    model, batch = update.loss.model, update.loss.batch
+
+    def theirs() -> None:
+        leaves = {name: t.clone().requires_grad_() for name, t in update.params.items()}
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        outputs = torch.func.functional_call(model, leaves | buffers, batch.inputs.clone())
+        torch.autograd.grad(F.cross_entropy(outputs, batch.targets), list(leaves.values()))
+
+    return lambda: update.loss.value_and_grad(update.params), theirs
+
+
 def product(data: DataSet, device: torch.device, width: float) -> tuple[Action, Action]:
     """A Hessian-vector product, against the bare double backward."""
     update = update_of(data.to(device), device, width)
@@ -248,6 +274,94 @@ def count_products(device: str, folder: str) -> None:
     own, other = (run[key][1].sum() for key in ("ours/batch_products", "theirs/products"))
     name = f"products to the sharpness, {POINTS} steps / power iteration"
     print(f"{name:48}{own:9.0f}{other:9.0f}{own / other:8.3f}{'':14}  <= 0.5")
+
+
+def eigenthings(data: DataSet, device: torch.device, width: float) -> None:
+    """Products and seconds to the sharpness, against Lanczos of hessian-eigenthings 1.0."""
+    import hessian_eigenthings as library
+
+    update = update_of(data.to(device), device, width)
+    model, batch = update.loss.model, update.loss.batch
+    pair = (batch.inputs, batch.targets)
+    inner = library.HessianOperator(model, [pair], library.supervised_loss(F.cross_entropy))
+    counted = Counted(inner.matvec)
+    operator = library.LambdaOperator(counted, inner.size, device)
+
+    def theirs() -> float:
+        options = {"which": "LA", "reorthogonalize": True, "seed": 0}
+        found = library.lanczos(operator, k=1, max_iter=60, tol=TOLERANCE, **options)
+        return float(found.eigenvalues[0])
+
+    compare_sharpness("hessian-eigenthings", update, theirs, counted, device)
+
+
+def pyhessian(data: DataSet, device: torch.device, width: float) -> None:
+    """The same against power iteration of PyHessian, which knows evaluation mode only."""
+    module = import_module("pyhessian.hessian")  # the package has a class of the same name
+
+    update = update_of(data.to(device), device, width)
+    update = replace(update, loss=replace(update.loss, statistics="running"))
+    batch, counted = update.loss.batch, Counted(vars(module)["hessian_vector_product"])
+    vars(module)["hessian_vector_product"] = counted
+
+    def theirs() -> float:
+        pair, on_gpu = (batch.inputs, batch.targets), device.type == "cuda"
+        found = module.hessian(update.loss.model, F.cross_entropy, data=pair, cuda=on_gpu)
+        return found.eigenvalues(maxIter=MOST, tol=TOLERANCE)[0][0]
+
+    compare_sharpness("PyHessian", update, theirs, counted, device)
+
+
+def loss_landscapes(data: DataSet, device: torch.device, width: float) -> None:
+    """The points of a plane of filter-normalised directions, against loss-landscapes."""
+    import loss_landscapes as library
+    from loss_landscapes.metrics import Loss as Metric
+
+    update = update_of(data.to(device), device, width)
+    model, batch = update.loss.model, update.loss.batch
+    for parameter in model.parameters():
+        parameter.data += 0.01  # it divides by the length of every filter, and beta is zero
+
+    def ours() -> None:
+        first, second = (surfaces.random_direction(update.params, seed) for seed in (1, 2))
+        for point in surfaces.grid([surfaces.axis(5, 1.0)] * 2):
+            surfaces.measure([update.loss], surfaces.moved(update.params, [first, second], point))
+
+    def theirs() -> None:
+        metric = Metric(F.cross_entropy, batch.inputs, batch.targets)
+        library.random_plane(model, metric, steps=5, deepcopy_model=True)
+
+    compare("25 points of a surface / loss-landscapes", ours, theirs, "", 3, device)
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        return self.function(*arguments)
+
+
+def compare_sharpness(
+    library: str, update: Update, theirs: Callable[[], float], counted: Counted, device: Any
+) -> None:
+    """Two rows: the products to the largest eigenvalue, and the seconds that they take."""
+    statistics = update.loss.statistics
+    probe = Sharpness(statistics=[statistics], tolerance=TOLERANCE, iterations=MOST)
+    values: dict[str, Any] = {}
+    own = timed(lambda: values.update(probe(update)), device)
+    other = timed(lambda: values.update(theirs=theirs()), device)
+    found = float(values[f"{statistics}_eigenvalues"])
+    products = int(values[f"{statistics}_products"])
+    off = abs(values["theirs"] - found) / abs(found)
+    name, more = f"products to the sharpness / {library}", f"they differ by {off:.0e}"
+    ratio = products / counted.calls
+    print(f"{name:48}{products:9.0f}{counted.calls:9.0f}{ratio:8.3f}{'':14}  {more}")
+    name = f"the same in seconds / {library}"
+    print(f"{name:48}{own:8.3f}s{other:8.3f}s{own / other:8.3f}", flush=True)
 
 
 @dataclass(frozen=True)
