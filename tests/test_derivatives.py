@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bnstudy.curvature import key_of
 from bnstudy.derivatives import disagreement
 from bnstudy.observe import observe
 from bnstudy.params import Params
@@ -66,14 +67,24 @@ def test_parameters_that_are_fixed_are_not_moved():
 @pytest.mark.parametrize(
     "norm", [nn.Identity, lambda: nn.BatchNorm1d(20), lambda: nn.LayerNorm(20)]
 )
-def test_sharpness_agrees_with_that_of_hessian_eigenthings(norm):
+@pytest.mark.parametrize("matrix", ["hessian", "gauss_newton"])
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is:FutureWarning")  # theirs, through torch
+def test_eigenvalues_agree_with_those_of_hessian_eigenthings(norm, matrix):
     theirs = pytest.importorskip("hessian_eigenthings")
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 20), norm(), nn.Tanh(), nn.Linear(20, 3)).double()
     batch = torch.randn(32, 5).double(), torch.arange(32) % 3
     update = observe(model, cross_entropy, *batch)
-    ours = Sharpness(count=3, iterations=80, tolerance=1e-8)(update)["batch_eigenvalues"]
-    operator = theirs.HessianOperator(model.train(), [batch], theirs.supervised_loss(cross_entropy))
+    probe = Sharpness(count=3, iterations=80, tolerance=1e-8, matrices=[matrix])
+    ours = probe(update)[f"{key_of('batch', matrix)}eigenvalues"]
+    if matrix == "hessian":
+        loss = theirs.supervised_loss(cross_entropy)
+        operator = theirs.HessianOperator(model.train(), [batch], loss)
+    else:
+        loss = theirs.supervised_loss_of_output(cross_entropy)
+        for module in model:  # theirs differentiates forward, and finds the counter in its way
+            module.num_batches_tracked = None
+        operator = theirs.GGNOperator(model.train(), [batch], theirs.supervised_forward, loss)
     options = {"which": "LA", "reorthogonalize": True, "seed": 0}
     found = theirs.lanczos(operator, k=3, max_iter=60, tol=1e-8, **options).eigenvalues
     expected = torch.as_tensor(found).double().sort(descending=True).values
