@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bnstudy import surfaces
 from bnstudy.observe import Observer, layers_called, observe
 from bnstudy.params import length
 from bnstudy.probes.activations import Activations
+from bnstudy.probes.covariate_shift import CovariateShift
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
@@ -393,6 +395,44 @@ def test_a_prefix_that_is_overwritten_in_place_is_kept(act):
         update = observe(model, cross_entropy, inputs(), TARGETS, lr=0.5)
         shifts.append(InternalCovariateShift()(update))
     assert all(torch.equal(shifts[0][key], shifts[1][key]) for key in shifts[0])
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.fc = nn.LSTM(5, 16, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.fc(self.rnn(input)[0][:, -1])
+
+
+def test_a_cell_in_no_layer_shifts_the_layer_after_it():
+    torch.manual_seed(0)
+    update = observe(Recurrent(), cross_entropy, torch.randn(8, 6, 5), TARGETS, lr=1.0)
+    measured = InternalCovariateShift()(update)
+    moved = update.new_params | {k: update.params[k] for k in ("fc.weight", "fc.bias")}
+    _, grads = update.loss.value_and_grad(moved, ["fc.weight", "fc.bias"])
+    change = length({k: grads[k] - update.grads[k] for k in grads})
+    assert list(update.layers) == ["fc"] and measured["l2/fc"] == change > 0.01
+    cell = {k: g for k, g in update.grads.items() if k.startswith("rnn")}
+    share = length(cell) ** 2 / length(update.grads) ** 2
+    assert float(measured["unlayered_share"]) == pytest.approx(float(share), rel=1e-12)
+
+
+def test_the_accuracy_of_one_logit_is_that_of_its_sign():
+    torch.manual_seed(0)
+    x = torch.randn(64, 5)
+    y = (x[:, 0] > 0).long()
+    model = nn.Linear(5, 1)
+    model.weight.data = torch.tensor([[9.0, 0.0, 0.0, 0.0, 0.0]])
+    model.bias.data.zero_()
+
+    def criterion(outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.float())
+
+    update = observe(model, criterion, x, y, test=(x, y))
+    assert surfaces.measure([update.loss], update.params)["accuracy"] == [1.0]
+    assert CovariateShift(sizes=(0.0,))(update)["running_accuracy/linear"].tolist() == [1.0]
 
 
 class Keep(nn.Module):

@@ -91,7 +91,7 @@ def test_a_call_that_raises_changes_nothing(call):
 @pytest.mark.parametrize("norm", options("norm"))
 def test_the_loss_is_bitwise_that_of_training(model, norm):
     data, network, _ = build(small_config(model, norm))
-    batch = data.batch(0, 16, 0)
+    batch = data.batch(0, 4, 0)
     loss = Loss(network, data.criterion, batch, seed=5)
     params = trainable(network)
     measured, measured_grads = loss.value_and_grad(params)
@@ -107,7 +107,7 @@ def test_the_loss_is_bitwise_that_of_training(model, norm):
 @pytest.mark.parametrize("norm", ["none", "batch", "noisy_batch", "weight"])
 def test_going_on_from_a_prefix_is_bitwise_the_whole_pass(model, norm):
     data, network, _ = build(small_config(model, norm))
-    loss = Loss(network, data.criterion, data.batch(0, 16, 0), seed=5)
+    loss = Loss(network, data.criterion, data.batch(0, 4, 0), seed=5)
     params, prefix = trainable(network), None
     moved = add_scaled(params, normal_like(params, 1), 1e-3)
     layers = layers_of(network)
