@@ -288,7 +288,7 @@ def eigenthings(data: DataSet, device: torch.device, width: float) -> None:
     operator = library.LambdaOperator(counted, inner.size, device)
 
     def theirs() -> float:
-        options = {"which": "LA", "reorthogonalize": True, "seed": 0}
+        options: dict[str, Any] = {"which": "LA", "reorthogonalize": True, "seed": 0}
         found = library.lanczos(operator, k=1, max_iter=60, tol=TOLERANCE, **options)
         return float(found.eigenvalues[0])
 
@@ -314,9 +314,7 @@ def pyhessian(data: DataSet, device: torch.device, width: float) -> None:
 
 def loss_landscapes(data: DataSet, device: torch.device, width: float) -> None:
     """The points of a plane of filter-normalised directions, against loss-landscapes."""
-    import loss_landscapes as library
-    from loss_landscapes.metrics import Loss as Metric
-
+    library, metrics = map(import_module, ("loss_landscapes", "loss_landscapes.metrics"))
     update = update_of(data.to(device), device, width)
     model, batch = update.loss.model, update.loss.batch
     for parameter in model.parameters():
@@ -328,7 +326,7 @@ def loss_landscapes(data: DataSet, device: torch.device, width: float) -> None:
             surfaces.measure([update.loss], surfaces.moved(update.params, [first, second], point))
 
     def theirs() -> None:
-        metric = Metric(F.cross_entropy, batch.inputs, batch.targets)
+        metric = metrics.Loss(F.cross_entropy, batch.inputs, batch.targets)
         library.random_plane(model, metric, steps=5, deepcopy_model=True)
 
     compare("25 points of a surface / loss-landscapes", ours, theirs, "", 3, device)

@@ -50,6 +50,20 @@ def test_the_readme_s_own_network_runs_as_it_is_written(tmp_path, monkeypatch):
     assert load_run(tmp_path / "runs/vgg/batch")["landscape/loss"][0].tolist() == [0]
 
 
+def test_the_guide_to_own_models_runs_as_it_is_written(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("scipy")
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own_model.md").read_text(), re.DOTALL)
+    assert len(blocks[0].splitlines()) <= 12
+    for block in blocks:
+        exec(block, known)
+    printed = capsys.readouterr().out
+    assert "after a step of 0.10 along the gradient the loss is" in printed
+    assert "batch_gauss_newton_eigenvalues/0 [" in printed and "{'1': 20}" in printed
+    assert load_run("runs/own/batch").outcome == "finished" and Path("surface.png").is_file()
+
+
 def fit(
     callbacks: list[Any], optimizers: int = 1, go_on: Path | None = None, **more: Any
 ) -> nn.Module:
