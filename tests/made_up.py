@@ -71,6 +71,7 @@ AXES: dict[str, Axes] = {
     "curvature": {"model": ("vgg",)} | PAIR | {"lr": (0.01, 0.1, 0.5)},
     "spectra": {"model": ("vgg",)} | PAIR,
     "theory": {"model": ("vgg",)} | PAIR,
+    "step0": {"model": ("vgg",)} | PAIR,
 }
 LONG: Axes = {
     "lr": (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -93,6 +94,7 @@ PROBES_OF = {
     "curvature": ("landscape", "curvature"),
     "spectra": ("spectrum",),
     "theory": ("theory",),
+    "step0": ("landscape", "internal_covariate_shift"),
 }
 SIZES = [-1.0, 0.0, 1.0, 2.0, 4.0]
 EXPERIMENTS = (*GRIDS, *AXES)
@@ -363,7 +365,7 @@ def _fate(experiment: str, cell: Line, seed: int) -> tuple[str, float]:
         return "diverged", 0.0
     if experiment == "norms" and norm == "weight" and lr == 0.1:
         return "diverged", 0.0
-    unlucky = experiment in ("covariate_shift", "norms", "curvature", "spectra", "theory")
+    unlucky = experiment in ("covariate_shift", "norms", "curvature", "spectra", "theory", "step0")
     unlucky = unlucky or cell.get("activation") == "sigmoid"
     if seed == 1 and norm == "none" and (hopeless or (unlucky and lr == 0.1)):
         return "diverged", 0.3
