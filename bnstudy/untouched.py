@@ -67,6 +67,7 @@ class Held:
         self._of_model: set[int] = set()
         self._contents: list[tuple[Any, Any]] = []  # containers, with what they held
         self._registered: list[tuple[Any, Any]] = []  # those of the network itself
+        self._empty: list[Any] = []  # the same where nothing was in it: most are, and it is quick
         self._slots: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = []
         self._classes: list[tuple[type, set[str]]] = []  # with the names of their attributes
         self._copies: list[Tensor] = []
@@ -132,6 +133,7 @@ class Held:
         return (
             any(not self._as_it_was(*pair) for pair in self._contents)
             or any(not _is_full_of(*pair) for pair in self._registered)
+            or any(self._empty)
             or any(set(vars(kind)) != names for kind, names in self._classes)
             or any(get() is not self._stand_ins.get(id(was), was) for get, _, was in self._slots)
             or any(copy._version for copy in self._copies)
@@ -143,6 +145,8 @@ class Held:
         for container, was in (*reversed(self._contents), *self._registered):
             if not _is_full_of(container, was):
                 _refill(container, was)
+        for container in filter(None, self._empty):
+            _refill(container, {})
         for kind, names in self._classes:
             for name in set(vars(kind)) - names:
                 delattr(kind, name)
@@ -214,7 +218,10 @@ class Held:
             registered = key in ("_parameters", "_buffers") and id(module) in self._of_model
             if (key in HOOKS or registered) and isinstance(value, dict):
                 # `functional_call` is what replaces a network's own tensors.
-                self._registered.append((value, dict(value)))
+                if value:
+                    self._registered.append((value, dict(value)))
+                else:
+                    self._empty.append(value)
             elif type(value) not in PLAIN:
                 new = self.hold(value)
                 if new is not value:
