@@ -38,6 +38,9 @@ def read(words: list[str], multirun: bool) -> list[str]:
     experiments = [word for word, o in zip(words, overrides, strict=True) if is_experiment(o)]
     if len(experiments) > 1:
         raise ValueError(f"{' '.join(experiments)}: a run belongs to one experiment; give one.")
+    probes = [word for word, o in zip(words, overrides, strict=True) if is_probes(o)]
+    if len(probes) > 1 and any(word.startswith("+") for word in probes):  # Hydra would drop some
+        raise ValueError(f"{' '.join(probes)}: list all probes in one of these.")
     for word, override in zip(words, overrides, strict=True):
         axis = override.key_or_group.removeprefix("hydra.sweeper.params.")
         if axis != override.key_or_group and axis in (*WHOLE_GRIDS, *keys_of_grids()):
@@ -78,6 +81,11 @@ def quoted(key: str, value: str) -> str:
 def is_experiment(override: Override) -> bool:
     """Whether an override chooses the experiment."""
     return override.key_or_group == "experiment" and not override.is_delete()
+
+
+def is_probes(override: Override) -> bool:
+    """Whether an override chooses probes, or adds some to those that are chosen."""
+    return override.key_or_group == "probes" and not override.is_delete()
 
 
 def check_sweep(word: str, override: Override, multirun: bool) -> None:
@@ -126,7 +134,7 @@ def check_choice(word: str, override: Override) -> None:
         if key in NEEDED:
             raise ValueError(f"{word}: no run goes without {key}; {key} must be one of {options}.")
         return
-    if override.is_add() and not override.package:
+    if override.is_add() and not override.package and not is_probes(override):
         raise ValueError(f"{word}: a group is chosen without +, {word.lstrip('+')}.")
     if override.is_sweep_override() and not values(override):
         raise ValueError(f"{word}: {key} must be one of {options}.")

@@ -83,7 +83,6 @@ class Root:
     results: Path
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count | None
-    memory_format: Literal["auto", "contiguous", "channels_last"]
     force: bool
     memory_format: Literal["channels_last", "contiguous", "auto"]
     progress: Literal["auto", "none"]
@@ -315,6 +314,8 @@ def check_value(key: str, value: Any, kind: Any) -> None:
     limit = LARGEST_WHOLE if "whole" in right else LARGEST
     if isinstance(value, (int, float)) and limit < abs(value) < math.inf:
         right += f", and {limit} at most"
+    if value in (math.inf, -math.inf):
+        right = right.replace("a number", "a finite number")
     raise ValueError(f"{key}={in_words(value)} must be {right}.")
 
 

@@ -414,7 +414,9 @@ def run_name(cfg: DictConfig, choices: Mapping[str, Any], overrides: Iterable[st
     """The name of a run's directory: model, norm, init, lr, seed, and what else was overridden."""
     name = f"{choices['model']}_{choices['norm']}_{choices['init']}"
     name += f"_lr{cfg.optimizer.lr}_seed{cfg.seed}"
-    parts = [override.lstrip("+~").partition("=") for override in overrides]
+    # More probes than the default and these probes alone are two runs.
+    words = [o if o.startswith("+probes=") else o.lstrip("+~") for o in overrides]
+    parts = [word.partition("=") for word in words]
     for key, value in sorted({key: value for key, _, value in parts}.items()):
         root, _, rest = key.partition(".")
         label = root in NOT_SCIENCE or (root == "data" and rest in NOT_SCIENCE_OF_DATA)

@@ -124,6 +124,8 @@ def test_every_key_of_the_config_has_a_type():
         (["experiment=[vgg,norms]"], "experiment must be one of"),
         (["~norm"], "~norm: no run goes without norm"),
         (["~sweep"], "sweep=[]"),
+        (["probes=[moments]", "+probes=[weights]"], "list all probes in one of these"),
+        (["+probes=5"], "+probes=5: probes must be one of activations,"),
         (["+experiment=vgg"], "a group is chosen without +, experiment=vgg."),
         (["norm=none,batch"], "norm=none,batch has several values: -m makes a run of each"),
         (["seed=range(3)"], "seed=range(3) has several values: -m"),
@@ -153,7 +155,7 @@ def test_a_grid_that_would_come_from_elsewhere_is_refused(word):
 
 
 def test_sweeps_over_what_grids_do_not_depend_on_are_read_as_they_are(monkeypatch):
-    words = ["norm=none,batch", "seed=range(3)", "probes=[]", "scale.vgg.depth=11,16"]
+    words = ["norm=none,batch", "seed=range(3)", "+probes=[moments]", "scale.vgg.depth=11,16"]
     assert overrides.read(words, multirun=True) == words
     monkeypatch.setenv("HOME", "/home/me")
     assert overrides.read(["results='~/runs'"], multirun=False) == ["results='/home/me/runs'"]

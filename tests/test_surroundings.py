@@ -14,14 +14,18 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import made_up
+import matplotlib
 import numpy as np
 import pytest
 from conftest import ROOT
 from filelock import Timeout
 from PIL import Image
 
+from bnstudy import figures
 from bnstudy.data import first_look, image_folder
 from bnstudy.download import download
+from bnstudy.figures import style
 from bnstudy.lock import is_locked, locked
 from bnstudy.recorder import Recorder, count_steps, find_damage, read_outcome
 from bnstudy.results import load_runs
@@ -30,13 +34,6 @@ from bnstudy.status import read_status
 TINY = ["model.width=0.0625", "data.held_out=100", "batch_size=8", "probes=[]", "test_every=0"]
 QUIET = ["progress=none", "wandb.mode=disabled"]
 HEADER = {"fingerprint": "a", "config": {"steps": 6}}
-
-
-def test_a_boolean_word_is_refused_and_nothing_is_written(zygote, tmp_path):
-    done = zygote.call(tmp_path, "train.py", *QUIET, *TINY, "steps=2", "data.augment=no")
-    assert done.returncode == 1
-    assert done.stderr == "data.augment=no must be true or false.\n"
-    assert not list(tmp_path.rglob("run.jsonl"))
 
 
 def test_a_lost_terminal_saves_the_run(zygote, tmp_path):
@@ -212,3 +209,32 @@ def test_a_single_class_is_refused(tmp_path):
     (root / "train" / "dog").rename(tmp_path / "dog")
     with pytest.raises(ValueError, match="holds one class, cat; use two or more"):
         image_folder(root, held_out=0.5)
+
+
+def test_pictures_that_cannot_be_written_are_one_sentence(cli, tmp_path):
+    (tmp_path / "file").touch()
+    done = cli("figures.py", "--runs", "nowhere", "--out", "file")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "file cannot be written to" in done.stderr
+
+
+def test_the_users_matplotlib_changes_no_picture(tmp_path):
+    run = made_up.write_record(
+        tmp_path / "runs" / "vgg_lp" / "a",
+        made_up.make_header("vgg_lp", "l1", 0.1, 0),
+        list(made_up.make_lines("vgg_lp", "l1", 0.1, 0, "finished")),
+    )
+    runs = load_runs("vgg_lp", run.parent.parent)
+    pictures = []
+    for settings in ({}, {"figure.facecolor": "black", "axes.grid": True, "savefig.bbox": "tight"}):
+        with matplotlib.rc_context(settings):
+            style.save(figures.discover()["figure5a"].draw(runs), tmp_path / "a.png")
+        pictures.append((tmp_path / "a.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_figures_are_drawn_where_the_backend_of_a_notebook_is_not_installed(tmp_path):
+    environment = os.environ | {"MPLBACKEND": "module://nowhere", "PYTHONPATH": str(ROOT)}
+    code = "from bnstudy.figures import style; from matplotlib.figure import Figure; Figure()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path)
+    assert done.returncode == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -15,10 +16,15 @@ from unittest.mock import ANY
 import made_up
 import numpy as np
 import pytest
+import wandb
+import yaml
 from conftest import ROOT, lines
+from wandb.apis.public import sweeps
+from wandb.wandb_agent import Agent
 from wandb_server import KEY, Server, Uploaded
 
 from bnstudy.figures import discover
+from bnstudy.recorder import Line
 from bnstudy.wandb_mirror import pool, run_id, summarize
 
 SMALL = ["model.width=0.0625", "batch_size=16", "probe_every=5", "test_every=10", "progress=none"]
@@ -415,3 +421,63 @@ def test_a_run_that_ended_is_shown_to_the_agent_that_asks_for_it_again(tmp_path,
     (files,) = server.artifacts.values()
     assert files["run.jsonl"] == (directory / "run.jsonl").read_bytes()
     assert files["checkpoint.pt"] == b"weights"
+
+
+def test_an_agent_whose_run_is_preempted_goes_on_with_it(tmp_path, server, monkeypatch):
+    """The agent is W&B's own, with its loop and its processes; here are the server's answers."""
+    sweep = yaml.safe_load((ROOT / "scripts" / "wandb_sweep.yaml").read_text())
+    words = [*SMALL, "steps=150", "probes=[]", "test_every=0", "save_every=0"]
+    values = {"norm": "none", "optimizer.lr": 0.25, "seed": 1.0}
+    assert values.keys() == sweep["parameters"].keys()
+    values |= dict(word.split("=") for word in words)
+    program = {"program": str(ROOT / sweep["program"]), "run_id": "agent1"}
+    records = lambda: list(tmp_path.glob("results/runs/*/*/*/run.jsonl"))  # noqa: E731
+    told: list[str] = []
+
+    def heartbeat(api: object, agent_id: str, metrics: object, running: object) -> list[Line]:
+        run = server.runs.get("agent1")
+        if not told:
+            told.append("run")
+        elif told == ["run"] and records() and run and run.variables.get("config"):
+            told.append("stop")  # which SIGTERM is, as a machine that is taken away sends it
+        elif told == ["run", "stop"] and not running:
+            assert run and run.preempted and run.exit_code == 1
+            assert b'"end"' not in only_run(tmp_path).joinpath("run.jsonl").read_bytes()
+            told.append("resume")  # with the whole config, as W&B has it
+            values.clear()
+            values.update(run.config)
+        elif told[-1] == "resume" and not running:
+            told.append("exit")
+        else:
+            return []
+        args = {key: {"value": value} for key, value in values.items()}
+        return [{"type": told[-1], "args": args} | program]
+
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(server.url).items():
+        monkeypatch.setenv(name, value)
+    for name in ("WANDB_DIR", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))  # the agent sets them: to be undone
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweeps, "_sweep_with_runs", lambda *_: {"config": yaml.safe_dump(sweep)})
+    monkeypatch.setattr(sweeps, "_register_agent", lambda *_, **__: {"id": "me"})
+    monkeypatch.setattr(sweeps, "_agent_heartbeat", heartbeat)
+    monkeypatch.setattr(wandb, "Api", lambda: None)
+    monkeypatch.setattr(Agent, "POLL_INTERVAL", 0.2)
+    Agent(None, queue.Queue()).run()
+    assert told == ["run", "stop", "resume", "exit"]
+    (uploaded,) = server.runs.values()
+    assert uploaded.variables["name"] == "agent1" and uploaded.exit_code == 0
+    header, *steps, end = lines(only_run(tmp_path))
+    assert [row["_step"] for row in uploaded.rows] == [line["step"] for line in steps]
+    config = header["header"]["config"]
+    assert (config["optimizer"]["lr"], config["seed"], config["norm"]["_target_"]) == (
+        0.25,
+        1,
+        "torch.nn.Identity",
+    )
+    assert sweep["metric"]["name"] in json.loads(uploaded.summary)
+    assert end["end"]["outcome"] == "finished"
