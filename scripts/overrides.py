@@ -125,6 +125,11 @@ def values(override: Override) -> list[Any]:
 def check_choice(word: str, override: Override) -> None:
     """ValueError unless the override of a group names options of it."""
     key = override.key_or_group
+    if key == "hydra" or key.startswith("hydra/"):
+        named = override.is_delete() or all(isinstance(v, str | list) for v in values(override))
+        if not named:
+            raise ValueError(f"{word}: {key} must be the name of one of its options.")
+        return
     if key not in GROUPS or isinstance(override.value(), Glob):
         return
     options = ", ".join(sorted(path.stem for path in (CONFIGS / key).glob("*.yaml")))
@@ -140,6 +145,8 @@ def check_choice(word: str, override: Override) -> None:
         raise ValueError(f"{word}: {key} must be one of {options}.")
     for value in values(override):
         names = value if isinstance(value, list) and key in LISTS else [value]
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(f"{word} must not have anything twice.")
         if not all(is_option(name) for name in names):
             several = f" or several, {key}=[A,B]" if key in LISTS else ""
             raise ValueError(f"{word}: {key} must be one of {options}{several}.")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import streams
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -118,4 +119,4 @@ def search(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

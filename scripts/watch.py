@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import streams
+
 from bnstudy.recorder import Line, read_header
 from bnstudy.wandb_mirror import run_name
 
@@ -105,4 +107,4 @@ def leet() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

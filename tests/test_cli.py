@@ -82,7 +82,8 @@ def test_images_in_a_folder(cli, tmp_path):
 
 
 def test_the_published_resnet_trains_as_its_schedule_says(cli, tmp_path):
-    smaller = ["model.depth=20", "model.width=0.25", "batch_size=16", "steps=300"]
+    smaller = ["model.depth=20", "model.width=0.25", "batch_size=16", "steps=100"]
+    smaller += ["data.held_out=1600", "test_every=100"]
     done = cli("train.py", "experiment=resnet_baseline", *QUIET, *smaller)
     assert done.returncode == 0, done.stderr
     header, *steps, end = lines(only_run(tmp_path))
@@ -91,11 +92,11 @@ def test_the_published_resnet_trains_as_its_schedule_says(cli, tmp_path):
     assert config["data"]["augment"] and config["optimizer"]["weight_decay"] == 1e-4
     assert len(header["header"]["layers"]) == 20
     lrs = [line["train/lr"] for line in steps if "train/lr" in line]
-    assert lrs == pytest.approx([0.1] * 150 + [0.01] * 75 + [0.001] * 75)
+    assert lrs == pytest.approx([0.1] * 50 + [0.01] * 25 + [0.001] * 25)
     penalties = [line["train/penalty"] for line in steps if "train/penalty" in line]
-    assert len(penalties) == 300 and min(penalties) > 0
+    assert len(penalties) == 100 and min(penalties) > 0
     # Ten classes: one in ten is chance.
-    assert steps[-1]["test/accuracy"] > 0.5 and end["end"]["outcome"] == "finished"
+    assert steps[-1]["test/accuracy"] > 0.2 and end["end"]["outcome"] == "finished"
 
 
 def test_diverged_is_an_outcome_and_not_an_error(cli):
@@ -165,6 +166,8 @@ BAD = {
     "+optimizer.dampening=nan": "optimizer.dampening=nan must be a number.",
     "+optimizer.nesterov=off": "optimizer.nesterov=off must be true or false.",
     "optimizer._target_=torch.optim.LBFGS": "optimizer.momentum is no option of torch.optim.LBFGS",
+    "norm._target_=bnstudy.norms.Nope": "imported (module 'bnstudy.norms' has no attribute 'Nope')",
+    "probes.landscape.multiples=[1e308]": "must be a list of numbers, each 3e+38 at most.",
     "wandb=disabled": "wandb=disabled replaces a section of the config; use wandb.mode=disabled.",
     "~wandb.project": "wandb.project is missing; give wandb.project=VALUE.",
     "scale.name=[a]": "scale.name=[a] must be text.",
@@ -258,7 +261,7 @@ def test_help_says_how_to_start(cli):
     for script, words in (
         (
             "train.py",
-            ["Usage: python scripts/train.py", "norm: batch, batch_no", "scale: demo, paper"],
+            ["Usage: python scripts/train.py", "norm: batch, batch_no", "scale: demo, long"],
         ),
         ("reproduce.py", ["scale=demo", "--plan", "--workers"]),
         ("figures.py", ["--scale", "figure4"]),
@@ -270,28 +273,23 @@ def test_help_says_how_to_start(cli):
 
 
 def test_reproduce_plans_runs_and_draws(cli, tmp_path):
-    small = [
-        "model.width=0.0625",
-        "data.held_out=1400",
-        "batch_size=20",
-        "steps=4",
-        "probe_every=2",
-    ]
-    words = ["scale=demo", "seed=0", "optimizer.lr=0.1", *small, *QUIET]
-    vgg = [*words, "--experiments", "vgg", "--workers", "2"]
-    plan = cli("reproduce.py", *vgg, "--plan")
+    small = ["model.depth=11", "model.width=0.0625", "data.held_out=1600", "batch_size=20"]
+    small += ["steps=4", "probe_every=2", "test_every=4"]
+    words = ["scale=demo", "seed=0", "optimizer.lr=0.1", "norm=l1,l2", *small, *QUIET]
+    words += ["--experiments", "vgg_lp", "--workers"]
+    plan = cli("reproduce.py", *words, "1", "--plan")
     assert plan.returncode == 0, plan.stderr
-    assert "vgg: 2 runs at scale demo, 2 to do" in plan.stdout
-    assert "in 2 processes of one thread each" in plan.stdout
+    assert "vgg_lp: 2 runs at scale demo, 2 to do" in plan.stdout
     assert not list(tmp_path.glob("results/**/run.jsonl"))
-    done = cli("reproduce.py", *vgg)
+    done = cli("reproduce.py", *words, "2")
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("results/runs/demo/vgg/*/run.jsonl"))) == 2
-    for figure in ("figure1", "figure3a", "figure4", "figure11"):
+    assert "in 2 processes of one thread each" in done.stdout
+    assert len(list(tmp_path.glob("results/runs/demo/vgg_lp/*/run.jsonl"))) == 2
+    for figure in ("figure5a", "figure6", "figure12"):
         assert f"results/figures/demo/{figure}.png" in done.stdout
     assert "results/reports/demo/report.html" in done.stdout
-    again = cli("reproduce.py", *vgg, "--plan")
-    assert "vgg: 2 runs at scale demo, 0 to do" in again.stdout
+    again = cli("reproduce.py", *words, "1", "--plan")
+    assert "vgg_lp: 2 runs at scale demo, 0 to do" in again.stdout
 
 
 def test_reproduce_refuses_and_reports(cli, tmp_path):

@@ -55,6 +55,26 @@ def test_a_full_stream_ends_no_run(tmp_path):
     assert done.returncode == 0 and '"finished"' in record.read_text()
 
 
+@pytest.mark.parametrize(
+    ("stdout", "status", "said"),
+    [
+        ("| head -c 1 >/dev/null", 0, ""),
+        (">/dev/full", 1, "standard output cannot be written to (No space left on device).\n"),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+def test_a_command_that_cannot_print_ends_in_one_sentence_at_most(stdout, status, said):
+    code = "import streams; streams.leave_with(lambda: print('x' * 1_000_000))"
+    shell = f'set -o pipefail; "$0" -c "$1" {stdout}'
+    done = subprocess.run(
+        ["bash", "-c", shell, sys.executable, code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (status, said)
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_one_process_at_a_time_without_flock(tmp_path, monkeypatch, number):
     def refuse(*_: object) -> None:
@@ -139,6 +159,17 @@ def mirror(tmp_path) -> Iterator[str]:
     (tmp_path / "served").mkdir()
 
     class Quiet(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            begun = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+            torn = self.path == "/torn"  # the connection ends after a third
+            if not begun and not torn:
+                return super().do_GET()
+            content = (tmp_path / "served" / "right").read_bytes()[begun:]
+            self.send_response(206 if begun else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: 1000 if torn else None])
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -166,6 +197,19 @@ def test_a_file_comes_from_the_first_mirror_that_has_it_whole(tmp_path, mirror):
     assert target.read_bytes() == content
     download([], target, md5)  # it is there
     assert [path.name for path in target.parent.iterdir() if path.name[0] != "."] == ["archive"]
+
+
+def test_a_download_goes_on_at_the_next_mirror_where_it_stopped(tmp_path, mirror):
+    content = os.urandom(3000)
+    served, part = tmp_path / "served" / "right", tmp_path / "archive.part"
+    served.write_bytes(content)
+    md5 = hashlib.md5(content).hexdigest()
+    with pytest.raises(OSError, match="ended after 1000 of 3000 bytes"):
+        download([f"{mirror}/torn"], tmp_path / "archive", md5)
+    assert part.read_bytes() == content[:1000]
+    served.write_bytes(b"x" * 1000 + content[1000:])  # what has come is not asked for again
+    download([f"{mirror}/right"], tmp_path / "archive", md5)
+    assert (tmp_path / "archive").read_bytes() == content and not part.exists()
 
 
 def images(root: Path, count: int = 5) -> Path:

@@ -18,11 +18,12 @@ from bnstudy.results import NOT_SCIENCE
 TINY = [
     "wandb.mode=disabled",
     "progress=none",
+    "model.depth=11",
     "model.width=0.0625",
     "data.held_out=1600",
     "batch_size=16",
     "probe_every=10",
-    "test_every=10",
+    "test_every=20",
     "optimizer.momentum=0.9",
 ]
 KILLS = 20
@@ -131,7 +132,7 @@ def test_a_signal_ends_a_reproduction_and_every_run_of_it(cli, zygote, tmp_path,
     shown = cli("status.py")
     assert shown.returncode == 0
     assert shown.stdout.endswith(f"\n{workers} interrupted\n")
-    plan = cli(*words, "--plan")
+    plan = cli(*words[:-1], "1", "--plan")
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("interrupted  ") == workers
     assert "vgg: 2 runs at scale demo, 2 to do" in plan.stdout

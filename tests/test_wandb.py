@@ -22,12 +22,14 @@ from conftest import ROOT, lines
 from wandb.apis.public import sweeps
 from wandb.wandb_agent import Agent
 from wandb_server import KEY, Server, Uploaded
+from zygote import Forked, Zygote
 
 from bnstudy.figures import discover
 from bnstudy.recorder import Line
 from bnstudy.wandb_mirror import pool, run_id, summarize
 
-SMALL = ["model.width=0.0625", "batch_size=16", "probe_every=5", "test_every=10", "progress=none"]
+SMALL = ["model.depth=11", "model.width=0.0625", "batch_size=16", "data.held_out=1600"]
+SMALL += ["probe_every=10", "test_every=20", "progress=none"]
 HEADER = {
     "fingerprint": "f" * 16,
     "experiment": "custom",
@@ -87,15 +89,11 @@ def sync(directory: Path, url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment(url), capture_output=True, text=True, timeout=60)
 
 
-def kill_midway(words: list[str], tmp_path: Path, url: str, when: Callable[[], bool]) -> Path:
+def kill_midway(
+    zygote: Zygote, words: list[str], tmp_path: Path, url: str, when: Callable[[], bool]
+) -> Path:
     """Stop a run after its first checkpoint, kill it when something has come true."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "train.py"), *words],
-        cwd=tmp_path,
-        env=environment(url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = zygote.start(tmp_path, "train.py", *words, env=environment(url))
     try:
         wait_for(lambda: list(tmp_path.glob("results/**/checkpoint.pt")))
         process.send_signal(signal.SIGSTOP)
@@ -142,13 +140,13 @@ def check_is_the_record(uploaded: Uploaded, directory: Path) -> None:
     assert run_id(header["header"]) == uploaded.variables["name"]
 
 
-def test_online_every_row_arrives_once_through_a_kill(cli, tmp_path, server):
+def test_online_every_row_arrives_once_through_a_kill(cli, zygote, tmp_path, server):
     words = [*SMALL, "steps=40", "wandb.mode=online"]
 
     def some_arrived() -> bool:  # W&B sends every 15 seconds
         return any(run.history for run in server.runs.values())
 
-    directory = kill_midway(words, tmp_path, server.url, some_arrived)
+    directory = kill_midway(zygote, words, tmp_path, server.url, some_arrived)
     (uploaded,) = server.runs.values()
     assert 0 < len(uploaded.history) < 41
     again = cli("train.py", *words, env=environment(server.url))
@@ -157,10 +155,12 @@ def test_online_every_row_arrives_once_through_a_kill(cli, tmp_path, server):
     check_is_the_record(uploaded, directory)
 
 
-def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(cli, tmp_path, server):
+def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(
+    cli, zygote, tmp_path, server
+):
     words = [*SMALL, "steps=40"]
     nowhere = "http://127.0.0.1:9"
-    directory = kill_midway(words, tmp_path, nowhere, lambda: True)
+    directory = kill_midway(zygote, words, tmp_path, nowhere, lambda: True)
     sync(directory, server.url)  # what is there of the killed attempt, whose file is torn
     again = cli("train.py", *words, env=environment(nowhere, key=""))
     assert again.returncode == 0 and again.stderr == ""
@@ -171,19 +171,13 @@ def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(cli, tm
     check_is_the_record(uploaded, directory)
 
 
-def test_a_run_goes_on_when_wandb_is_killed(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, "steps=40"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment("http://127.0.0.1:9"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_a_run_goes_on_when_wandb_is_killed(zygote, tmp_path):
+    words = [*SMALL, "steps=40"]
+    process = zygote.start(tmp_path, "train.py", *words, env=environment("http://127.0.0.1:9"))
     try:
         wait_for(lambda: list(tmp_path.glob("results/**/checkpoint.pt")))
         os.kill(service_of(process), signal.SIGKILL)
-        _, warnings = process.communicate(timeout=90)
+        _, warnings = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 0
@@ -205,7 +199,7 @@ def drive(tmp_path: Path, url: str, key: str = KEY, **options) -> subprocess.Pop
     )
 
 
-def service_of(process: subprocess.Popen[str]) -> int:
+def service_of(process: subprocess.Popen[str] | Forked) -> int:
     """The process of W&B that a run has started."""
     found = subprocess.check_output(["pgrep", "-P", str(process.pid), "-f", "wandb-core"])
     return int(found)

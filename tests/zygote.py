@@ -108,6 +108,7 @@ def fork(words: list[str], folder: str, output: str, env: dict[str, str]) -> int
         return pid
     status = 1
     try:
+        atexit._clear()  # what the parent is to do at its end
         os.setsid()
         signal.alarm(SECONDS)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whether the tests run under nohup or not
