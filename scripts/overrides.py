@@ -18,6 +18,8 @@ NEEDED = ("data", "model", "norm", "init", "optimizer", "schedule", "scale")
 
 def read_command_line() -> None:
     """Refuse what `sys.argv` must not say, ValueError in a sentence; write out ~ in it."""
+    # Where it stands between overrides, those after it would be unknown arguments.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     options = get_args_parser().parse_args()
     if options.shell_completion:
         return

@@ -45,6 +45,20 @@ class Least(NamedTuple):
         return f"{self.value} or more" if self.included else f"more than {self.value}"
 
 
+class Most(NamedTuple):
+    """The range of an annotated number, up to `value`."""
+
+    value: float
+
+    def holds(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        return number <= self.value
+
+    def __str__(self) -> str:
+        """The range in words."""
+        return f"{self.value} at most"
+
+
 class Below(NamedTuple):
     """The range of an annotated number, from 0 on and below `value`."""
 
@@ -82,7 +96,7 @@ class Root:
     save_seconds: NotNegative
     results: Path
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | None
+    threads: Annotated[int, Least(1), Most(1024)] | None  # far more end the process in OpenMP
     force: bool
     memory_format: Literal["channels_last", "contiguous", "auto"]
     progress: Literal["auto", "none"]

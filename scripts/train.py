@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -495,6 +496,11 @@ def describe_device(device: "torch.device") -> str:
 
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence; Hydra's own messages run over several lines."""
+    if found := re.search(r"tried to allocate (\d+) bytes", f"{error} {error.__cause__}"):
+        return (
+            f"There is no memory for this run: it asks for {int(found[1]) / 1e9:.3g} GB at once; "
+            "make the model, batch_size or the data smaller."
+        )
     if isinstance(error, InstantiationException) and error.__cause__:
         return " ".join(str(error.__cause__).splitlines())  # what the constructor raised
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

@@ -166,6 +166,8 @@ BAD = {
     "+optimizer.dampening=nan": "optimizer.dampening=nan must be a number.",
     "+optimizer.nesterov=off": "optimizer.nesterov=off must be true or false.",
     "optimizer._target_=torch.optim.LBFGS": "optimizer.momentum is no option of torch.optim.LBFGS",
+    "threads=100000": "threads=100000 must be a whole number, 1 or more, 1024 at most or null.",
+    "model.width=1e9": "There is no memory for this run: it asks for",
     "norm._target_=bnstudy.norms.Nope": "imported (module 'bnstudy.norms' has no attribute 'Nope')",
     "probes.landscape.multiples=[1e308]": "must be a list of numbers, each 3e+38 at most.",
     "wandb=disabled": "wandb=disabled replaces a section of the config; use wandb.mode=disabled.",
@@ -313,7 +315,7 @@ def test_reproduce_refuses_and_reports(cli, tmp_path):
 
 
 def test_runs_that_diverge_at_once_are_planned(cli):
-    words = ["scale=demo", "seed=0", "optimizer.lr=1e30", "init=xavier_large", "model.depth=110"]
+    words = ["scale=demo", "seed=0", "optimizer.lr=1e30", "init=xavier_large", "model.depth=20"]
     words += ["model.width=0.0625", "data.held_out=1400", "batch_size=20", *QUIET]
     words += ["--experiments", "depth_resnet", "--workers", "1"]
     plan = cli("reproduce.py", *words, "--plan")

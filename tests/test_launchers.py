@@ -249,7 +249,7 @@ def test_a_sweep_through_slurm(cli, tmp_path, slurm):
 
 def wait_for(condition: Callable[[], object]) -> None:
     """Return when it is so."""
-    # An installation of Slurm leaves no file of torch in memory: a job's first import takes a minute.
+    # An installation of Slurm leaves no file of torch in memory: the first import takes a minute.
     deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline

@@ -155,6 +155,12 @@ def test_a_grid_that_would_come_from_elsewhere_is_refused(word):
         overrides.read([word], multirun=True)
 
 
+def test_a_sweep_is_asked_for_anywhere_among_the_overrides(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "steps=1", "-m", "seed=0,1"])
+    overrides.read_command_line()
+    assert sys.argv == ["train.py", "-m", "steps=1", "seed=0,1"]
+
+
 def test_sweeps_over_what_grids_do_not_depend_on_are_read_as_they_are(monkeypatch):
     words = ["norm=none,batch", "seed=range(3)", "+probes=[moments]", "scale.vgg.depth=11,16"]
     assert overrides.read(words, multirun=True) == words
