@@ -112,11 +112,15 @@ def run(
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
-    """The lines of a record without what differs between two runs of one config: times."""
+    """The lines of a record without what differs between two runs of one config.
+
+    Times; and the commit, which changes when somebody edits a file while the tests run.
+    """
     parsed = [json.loads(text) for text in (directory / "run.jsonl").read_text().splitlines()]
     for line in parsed:
         line.pop("time", None)
-        line.get("header", {}).pop("started", None)
+        for key in ("started", "git"):
+            line.get("header", {}).pop(key, None)
         line.get("end", {}).pop("seconds", None)
     return parsed
 

@@ -31,7 +31,8 @@ from bnstudy.recorder import Recorder, count_steps, find_damage, read_outcome
 from bnstudy.results import load_runs
 from bnstudy.status import read_status
 
-TINY = ["model.width=0.0625", "data.held_out=100", "batch_size=8", "probes=[]", "test_every=0"]
+TINY = ["model.depth=11", "model.width=0.0625", "data.held_out=1600", "batch_size=8"]
+TINY += ["probes=[]", "test_every=0"]
 QUIET = ["progress=none", "wandb.mode=disabled"]
 HEADER = {"fingerprint": "a", "config": {"steps": 6}}
 

@@ -305,15 +305,13 @@ def test_pooled_histograms_keep_every_count_where_it_was():
 
 
 def test_the_report_shows_figures_and_verdicts_offline(cli, tmp_path):
-    made_up.write_runs(tmp_path / "all", seeds=(0,))
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "all" / "deep_linear").rename(tmp_path / "runs" / "deep_linear")
+    made_up.write_runs(tmp_path / "runs", seeds=(0,), experiments=["deep_linear_lp"])
     words = ["--runs", "runs", "--out", "out", "--wandb"]
     done = cli("report.py", *words, "offline", env=environment("http://127.0.0.1:9", key=""))
     assert done.returncode == 0 and done.stderr == ""
     (shown,) = tmp_path.glob("out/wandb/offline-run-*")
     figures = {path.name.split("_0_")[0] for path in shown.glob("files/media/images/figures/*")}
-    drawn = {name for name, own in discover().items() if "deep_linear" in own.EXPERIMENTS}
+    drawn = {name for name, own in discover().items() if "deep_linear_lp" in own.EXPERIMENTS}
     assert figures == drawn != set(discover())
     (table,) = shown.glob("files/media/table/*.json")
     verdicts = json.loads((tmp_path / "out" / "claims.json").read_text())
