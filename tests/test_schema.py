@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import overrides
 import schema
-from train import CANNOT_START, sentence
+from train import CANNOT_START, run_name, sentence
 
 ODD = [
     *(None, True, False, "no", "off", "abc", "", " ", "1", "null2", "~/x", "$HOME/x"),
@@ -153,6 +153,12 @@ def test_what_hydra_would_misread_is_refused(words, said):
 def test_a_grid_that_would_come_from_elsewhere_is_refused(word):
     with pytest.raises(ValueError, match="grid"):
         overrides.read([word], multirun=True)
+
+
+def test_more_probes_and_other_probes_are_two_runs():
+    choices = {"model": "vgg", "norm": "batch", "init": "kaiming"}
+    words = (["probes=[moments]"], ["+probes=[moments]"], [])
+    assert len({run_name(config(), choices, own) for own in words}) == 3
 
 
 def test_a_sweep_is_asked_for_anywhere_among_the_overrides(monkeypatch):
