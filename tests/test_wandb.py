@@ -86,7 +86,8 @@ def only_run(root: Path) -> Path:
 def sync(directory: Path, url: str) -> subprocess.CompletedProcess[str]:
     attempts = [str(path) for path in directory.glob("wandb/offline-run-*")]
     command = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes", *attempts]
-    return subprocess.run(command, env=environment(url), capture_output=True, text=True, timeout=60)
+    pipes = {"capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run(command, env=environment(url), cwd=directory, **pipes)  # logs go there
 
 
 def kill_midway(

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def fork(words: list[str], folder: str, output: str, env: dict[str, str]) -> int
         return pid
     status = 1
     try:
-        atexit._clear()  # what the parent is to do at its end
+        for inherited in list(weakref.finalize._registry):
+            inherited.atexit = False  # temporary folders are the parent's to remove
         os.setsid()
         signal.alarm(SECONDS)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whether the tests run under nohup or not
