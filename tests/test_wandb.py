@@ -16,6 +16,7 @@ from unittest.mock import ANY
 import made_up
 import numpy as np
 import pytest
+import wandb
 import yaml
 from conftest import ROOT, lines
 from wandb.apis.public import sweeps
@@ -23,7 +24,6 @@ from wandb.wandb_agent import Agent
 from wandb_server import KEY, Server, Uploaded
 from zygote import Forked, Zygote
 
-import wandb
 from bnstudy.figures import discover
 from bnstudy.recorder import Line
 from bnstudy.wandb_mirror import pool, run_id, summarize
