@@ -122,29 +122,46 @@ def run(
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
-    """The lines of a record without what differs between two runs of one config: times."""
+    """The lines of a record without what differs between two runs of one config.
+
+    Times; and the commit, which changes when somebody edits a file while the tests run.
+    """
     parsed = [json.loads(text) for text in (directory / "run.jsonl").read_text().splitlines()]
     for line in parsed:
         line.pop("time", None)
-        line.get("header", {}).pop("started", None)
+        for key in ("started", "git"):
+            line.get("header", {}).pop(key, None)
         line.get("end", {}).pop("seconds", None)
     return parsed
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a script of the project in an empty folder, as a user would."""
+def cli(zygote: Zygote, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script of the project in an empty folder, as a user would, but for its imports."""
 
-    def call(script: str, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **more)
+    def call(
+        script: str, *words: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return zygote.call(tmp_path, script, *words, env=env)
+
+    return call
+
+
+@pytest.fixture
+def new_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Does the same in a process that imports what it needs, which takes seconds."""
+
+    def call(script: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "scripts" / script), *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.run(command, cwd=tmp_path, text=True, **(pipes | more))
 
     return call
 
 
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    """Starts a script as `cli` does, but for the seconds of its imports."""
+    """Starts a script as `cli` does, without waiting for its end."""
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()
