@@ -296,6 +296,41 @@ def _apportioned(counts: np.ndarray, draws: int, random: np.random.RandomState) 
     return whole.astype(int)
 
 
+def text(length: int = 64, held_out: float = 0.1) -> DataSet:
+    """Next-character prediction on the help texts of the installed Python (`pydoc_data.topics`).
+
+    Samples are consecutive windows of `length` characters: inputs [N, length] are indices of
+    characters, targets [N, length] those of the characters that follow. The last share `held_out`
+    of the text is the test set. The classes are all characters that occur. Raises ValueError for
+    numbers out of range.
+    """
+    from pydoc_data.topics import topics  # half a megabyte, and needed nowhere else
+
+    if length < 1:
+        raise ValueError(f"data.length={length} must be a whole number, 1 or more.")
+    if not 0 < held_out < 1:
+        raise ValueError(f"data.held_out={held_out} must be a share, between 0 and 1.")
+    whole = "\n\n".join(topics[name] for name in sorted(topics))
+    characters = sorted(set(whole))
+    index = {character: i for i, character in enumerate(characters)}
+    tokens = torch.tensor([index[character] for character in whole])
+    last = round(len(tokens) * (1 - held_out))
+    train, test = (_windows(part, length) for part in (tokens[:last], tokens[last:]))
+    if not len(train.targets) or not len(test.targets):
+        raise ValueError(
+            f"data.length={length} leaves no sample for training or for testing in a text of "
+            f"{len(tokens)} characters, of which a share data.held_out={held_out} is for testing."
+        )
+    return DataSet("Python's help texts", train, test, cross_entropy, tuple(characters))
+
+
+def _windows(tokens: Tensor, length: int) -> Batch:
+    """Consecutive windows and what follows each of their characters; the rest is dropped."""
+    count = (len(tokens) - 1) // length
+    inputs = tokens[: count * length].view(count, length)
+    return Batch(inputs, tokens[1 : count * length + 1].view(count, length))
+
+
 def cifar10(
     root: str | Path,
     download: bool = False,

@@ -376,6 +376,77 @@ class InstanceNorm(GroupNorm):
         return input * self.weight.view(unit) + self.bias.view(unit)
 
 
+class PositionNorm(nn.LayerNorm):
+    """Normalization of each position of each sample over its features; inputs [N, C, ...].
+
+    Ba et al. 2016 as transformers apply it to tokens, and ConvNeXt to images (Liu et al. 2022,
+    section 2.6, where it is the LayerNorm in channels-last format). For inputs [N, C], which have
+    one position, it is `LayerNorm`. Tokens [N, T, C] come in as [N * T, C].
+
+    Raises ValueError for eps below 0.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        _check_number("eps", eps)
+        super().__init__(num_features, eps, affine)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input; the same in training and in evaluation mode."""
+        _check_shape(self, input)
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class RMSNorm(nn.Module):
+    """Division of each sample by the root of its mean square, over all features and positions.
+
+    Zhang & Sennrich 2019, eq. 4: gamma * x / sqrt(mean(x^2) + eps). No mean is removed and, as
+    published, there is no beta; `bias` adds one. Inputs [N, C] or [N, C, ...]. For [N, C] it is
+    torch's RMSNorm; tokens [N, T, C] come in as [N * T, C].
+
+    Raises ValueError for eps below 0.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, bias: bool = False) -> None:
+        super().__init__()
+        _check_number("eps", eps)
+        self.num_features, self.eps = num_features, eps
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features)) if bias else None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised input; the same in training and in evaluation mode."""
+        _check_shape(self, input)
+        over = tuple(range(1, input.dim()))
+        scaled = input * (input.square().mean(over, keepdim=True) + self.eps).rsqrt()
+        scaled = scaled * _of_units(self.weight, input)
+        return scaled if self.bias is None else scaled + _of_units(self.bias, input)
+
+
+class DyT(nn.Module):
+    """Dynamic tanh in the place of a norm: gamma * tanh(alpha * x) + beta; inputs [N, C, ...].
+
+    Zhu et al. 2025, eq. 2. It uses no statistics. alpha is one number, which starts at `alpha`;
+    gamma and beta are per feature.
+
+    Raises ValueError for an alpha that is not positive.
+    """
+
+    def __init__(self, num_features: int, alpha: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"norm.alpha={alpha} must be a number, more than 0.")
+        self.num_features = num_features
+        self.alpha = nn.Parameter(torch.tensor(float(alpha)))
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The squashed input; the same in training and in evaluation mode."""
+        _check_shape(self, input)
+        squashed = (self.alpha * input).tanh()
+        return squashed * _of_units(self.weight, input) + _of_units(self.bias, input)
+
+
 class WeightNorm(nn.Module):
     """Weights with a direction and a length of their own: w = gain * gamma * v / ||v|| per unit.
 

@@ -27,6 +27,7 @@ from bnstudy.layers import find_layers, find_norms
 from bnstudy.params import Params, add_scaled, copy_of, trainable
 from bnstudy.recorder import Recorder, count_steps, read_header
 from bnstudy.seeds import Stream, derive_seed, noise_state, set_noise_state
+from bnstudy.tasks import CLASSIFICATION, REGRESSION
 from bnstudy.untouched import refuse_changes, traces
 from bnstudy.update import (
     Layer,
@@ -429,7 +430,7 @@ class Observer:
             config=config,
             fingerprint=fingerprint({**config, "choices": choices}),
             layers=list(self.layers),
-            data=DataFacts(choices["data"], classes=self._classes),
+            data=DataFacts(choices["data"], _task(self._classes), self._classes),
             steps=int(self._config["steps"]),
             batch_size=int(config["batch_size"]),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -437,6 +438,13 @@ class Observer:
             versions={"python": platform.python_version()} | {p: version(p) for p in packages},
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         ).line()
+
+
+def _task(classes: int | None) -> str | None:
+    """What the targets are for, by the number of classes: 0 for a regression, None if not said."""
+    if classes is None:
+        return None
+    return CLASSIFICATION if classes else REGRESSION
 
 
 class LaterBatches(ValueError):

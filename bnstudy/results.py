@@ -33,7 +33,7 @@ RECORDS = ("run.jsonl", "run.jsonl.gz")  # of a run that has both the first coun
 # What is measured along the way and how often: training is the same, bit by bit, whatever it is.
 MEASURING = ("probes", "probe_every", "test_every", "precise_statistics")
 # How much a probe records; all its other options say what it measures.
-EXTENT_OF_PROBES = ("every", "layers", "random_direction")
+EXTENT_OF_PROBES = ("every", "layers", "random_direction", "small_multiples", "curve_multiples")
 # In which the runs of every comparison may differ.
 ARMS = ("norm", "optimizer.lr", "seed")
 # A network has learned something if its test accuracy is this far above that of guessing.

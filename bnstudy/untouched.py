@@ -26,13 +26,10 @@ from bnstudy.params import Params
 MANY = 10_000
 # Elements of a tensor outside the network of which no copy is made for every pass.
 LARGE = 2**26
-PLAIN = frozenset(
-    (int, float, complex, bool, str, bytes, type(None), type, torch.dtype, torch.device)
-)
+PLAIN = (int, float, complex, bool, str, bytes, type(None), type, torch.dtype, torch.device)
 # Dicts of hooks. A hook is called as it is, and what it keeps is its owner's: so they are the
 # contents of a module, but nothing is looked for in them.
 HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
-REGISTERED = HOOKS | {"_parameters", "_buffers"}
 # Objects of these packages are tools around a network, and no state of it: datasets, optimizers.
 TOOLS = (
     *("torch", "numpy", "bnstudy", "lightning", "pytorch_lightning", "lightning_fabric", "wandb"),
@@ -70,7 +67,7 @@ class Held:
         self._of_model: set[int] = set()
         self._contents: list[tuple[Any, Any]] = []  # containers, with what they held
         self._registered: list[tuple[Any, Any]] = []  # those of the network itself
-        self._empty: list[dict[Any, Any]] = []  # most of these: a module has a dozen, without hooks
+        self._empty: list[Any] = []  # the same where nothing was in it: most are, and it is quick
         self._slots: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = []
         self._classes: list[tuple[type, set[str]]] = []  # with the names of their attributes
         self._copies: list[Tensor] = []
@@ -148,9 +145,8 @@ class Held:
         for container, was in (*reversed(self._contents), *self._registered):
             if not _is_full_of(container, was):
                 _refill(container, was)
-        for container in self._empty:
-            if container:
-                _refill(container, {})
+        for container in filter(None, self._empty):
+            _refill(container, {})
         for kind, names in self._classes:
             for name in set(vars(kind)) - names:
                 delattr(kind, name)
@@ -217,19 +213,16 @@ class Held:
 
     def _module(self, module: nn.Module) -> None:
         own = vars(module)
-        was = dict(own)
-        self._contents.append((own, was))
-        registered = REGISTERED if id(module) in self._of_model else HOOKS
-        for key, value in was.items():
-            if type(value) in PLAIN:
-                continue
-            if key in registered and isinstance(value, dict):
+        self._contents.append((own, dict(own)))
+        for key, value in dict(own).items():
+            registered = key in ("_parameters", "_buffers") and id(module) in self._of_model
+            if (key in HOOKS or registered) and isinstance(value, dict):
                 # `functional_call` is what replaces a network's own tensors.
                 if value:
                     self._registered.append((value, dict(value)))
                 else:
                     self._empty.append(value)
-            else:
+            elif type(value) not in PLAIN:
                 new = self.hold(value)
                 if new is not value:
                     own[key] = new
@@ -377,12 +370,8 @@ def _is_full_of(container: Any, was: Any) -> bool:
         return container == was
     if len(container) != len(was):
         return False
-    # Plain loops: they are gone through thousands of times in every pass.
     if isinstance(was, dict):
-        for key, value in was.items():  # noqa: SIM110
-            if container.get(key, _NONE) is not value:
-                return False
-        return True
+        return all(container.get(key, _NONE) is value for key, value in was.items())
     return all(a is b for a, b in zip(container, was, strict=True))
 
 

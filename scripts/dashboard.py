@@ -63,6 +63,9 @@ class Recorded:
 def main(arguments: list[str] | None = None) -> int:
     """The command; its exit status."""
     options = parser().parse_args(arguments)
+    if reason := refusal(options):
+        print(reason, file=sys.stderr)
+        return 2
     try:
         import wandb_workspaces.workspaces  # noqa: F401
     except ImportError:
@@ -110,6 +113,17 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="(those that were recorded)")
     parser.add_argument("--dry-run", action="store_true", help="print its JSON and save nothing")
     return parser
+
+
+def refusal(options: argparse.Namespace) -> str | None:
+    """What is wrong with the command line, in a sentence."""
+    known = [*sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml")), SINGLE]
+    for name in options.experiments:
+        if name not in known:
+            return f"There is no experiment {name}; it must be one of {', '.join(known)}."
+    if "/" in options.project or not options.project:
+        return f"--project {options.project} must be a project; --entity is its user or team."
+    return None
 
 
 def entity(given: str | None) -> str:

@@ -18,6 +18,8 @@ NEEDED = ("data", "model", "norm", "init", "optimizer", "schedule", "scale")
 
 def read_command_line() -> None:
     """Refuse what `sys.argv` must not say, ValueError in a sentence; write out ~ in it."""
+    # Where it stands between overrides, those after it would be unknown arguments.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     options = get_args_parser().parse_args()
     if options.shell_completion:
         return
@@ -38,6 +40,9 @@ def read(words: list[str], multirun: bool) -> list[str]:
     experiments = [word for word, o in zip(words, overrides, strict=True) if is_experiment(o)]
     if len(experiments) > 1:
         raise ValueError(f"{' '.join(experiments)}: a run belongs to one experiment; give one.")
+    probes = [word for word, o in zip(words, overrides, strict=True) if is_probes(o)]
+    if len(probes) > 1 and any(word.startswith("+") for word in probes):  # Hydra would drop some
+        raise ValueError(f"{' '.join(probes)}: list all probes in one of these.")
     for word, override in zip(words, overrides, strict=True):
         axis = override.key_or_group.removeprefix("hydra.sweeper.params.")
         if axis != override.key_or_group and axis in (*WHOLE_GRIDS, *keys_of_grids()):
@@ -80,6 +85,11 @@ def is_experiment(override: Override) -> bool:
     return override.key_or_group == "experiment" and not override.is_delete()
 
 
+def is_probes(override: Override) -> bool:
+    """Whether an override chooses probes, or adds some to those that are chosen."""
+    return override.key_or_group == "probes" and not override.is_delete()
+
+
 def check_sweep(word: str, override: Override, multirun: bool) -> None:
     """ValueError for several values where one is wanted, or of what a grid is made of."""
     key = override.key_or_group
@@ -117,6 +127,11 @@ def values(override: Override) -> list[Any]:
 def check_choice(word: str, override: Override) -> None:
     """ValueError unless the override of a group names options of it."""
     key = override.key_or_group
+    if key == "hydra" or key.startswith("hydra/"):
+        named = override.is_delete() or all(isinstance(v, str | list) for v in values(override))
+        if not named:
+            raise ValueError(f"{word}: {key} must be the name of one of its options.")
+        return
     if key not in GROUPS or isinstance(override.value(), Glob):
         return
     options = ", ".join(sorted(path.stem for path in (CONFIGS / key).glob("*.yaml")))
@@ -126,12 +141,14 @@ def check_choice(word: str, override: Override) -> None:
         if key in NEEDED:
             raise ValueError(f"{word}: no run goes without {key}; {key} must be one of {options}.")
         return
-    if override.is_add() and not override.package:
+    if override.is_add() and not override.package and not is_probes(override):
         raise ValueError(f"{word}: a group is chosen without +, {word.lstrip('+')}.")
     if override.is_sweep_override() and not values(override):
         raise ValueError(f"{word}: {key} must be one of {options}.")
     for value in values(override):
         names = value if isinstance(value, list) and key in LISTS else [value]
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(f"{word} must not have anything twice.")
         if not all(is_option(name) for name in names):
             several = f" or several, {key}=[A,B]" if key in LISTS else ""
             raise ValueError(f"{word}: {key} must be one of {options}{several}.")

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import streams
+
 from bnstudy import publish
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
@@ -47,4 +49,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

@@ -23,7 +23,7 @@ from typing import (
     get_type_hints,
 )
 
-from hydra.utils import get_object
+from hydra._internal.utils import _locate  # get_object also logs what it raises
 from omegaconf import DictConfig, OmegaConf
 
 LARGEST = 3e38  # of a number: float32 has no larger one
@@ -43,6 +43,20 @@ class Least(NamedTuple):
     def __str__(self) -> str:
         """The range in words."""
         return f"{self.value} or more" if self.included else f"more than {self.value}"
+
+
+class Most(NamedTuple):
+    """The range of an annotated number, up to `value`."""
+
+    value: float
+
+    def holds(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        return number <= self.value
+
+    def __str__(self) -> str:
+        """The range in words."""
+        return f"{self.value} at most"
 
 
 class Below(NamedTuple):
@@ -82,8 +96,7 @@ class Root:
     save_seconds: NotNegative
     results: Path
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: Count | None
-    memory_format: Literal["auto", "contiguous", "channels_last"]
+    threads: Annotated[int, Least(1), Most(1024)] | None  # far more end the process in OpenMP
     force: bool
     memory_format: Literal["channels_last", "contiguous", "auto"]
     progress: Literal["auto", "none"]
@@ -270,9 +283,10 @@ def check_target(key: str, node: DictConfig, arguments: Sequence[str]) -> None:
 def locate(key: str, target: Any) -> Callable[..., Any]:
     """The constructor of that name; ValueError if there is none."""
     try:
-        constructor = get_object(target)
+        constructor = _locate(target)
     except Exception as error:  # whatever the import of a module raises
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        cause = error.__cause__ or error
+        reason = str(cause).strip().partition("\n")[0] or type(cause).__name__
         raise ValueError(f"{key}._target_={target} cannot be imported ({reason}).") from error
     if not callable(constructor):
         raise ValueError(f"{key}._target_={target} must be a class or a function.")
@@ -313,8 +327,11 @@ def check_value(key: str, value: Any, kind: Any) -> None:
         )
     right = described(kind)
     limit = LARGEST_WHOLE if "whole" in right else LARGEST
-    if isinstance(value, (int, float)) and limit < abs(value) < math.inf:
-        right += f", and {limit} at most"
+    numbers = [n for n in (value if is_list(value) else [value]) if isinstance(n, (int, float))]
+    if any(limit < abs(number) < math.inf for number in numbers):
+        right += f", {'each' if is_list(value) else 'and'} {limit} at most"
+    if value in (math.inf, -math.inf):
+        right = right.replace("a number", "a finite number")
     raise ValueError(f"{key}={in_words(value)} must be {right}.")
 
 

@@ -52,7 +52,7 @@ def leave_with(command: Callable[[], int | None]) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         try:
-            sys.stdout.flush()
+            print(flush=True)  # what is too long for the buffer has failed already
         except OSError:
             abandon(1)
             sys.exit(f"standard output cannot be written to ({error.strerror}).")

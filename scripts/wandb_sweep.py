@@ -6,10 +6,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import overrides as overrides_of
+import streams
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
+from schema import check
 from train import CONFIGS, sentence
 
 from bnstudy.wandb_mirror import from_environment
@@ -69,11 +72,15 @@ def key(word: str) -> str:
 
 def axes_of(experiment: str, overrides: list[str]) -> dict[str, list[Any]]:
     """The values of every key that the sweep of an experiment varies; overrides come before it."""
-    words = [f"experiment={experiment}", *overrides]
+    words = overrides_of.read([f"experiment={experiment}", *overrides], multirun=True)
     parse = OverridesParser.create().parse_override
     single = [word for word in words if not parse(word).is_sweep_override()]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        own = compose("train", single, return_hydra_config=True).hydra.sweeper.params
+        config = compose("train", single, return_hydra_config=True)
+    own = config.hydra.sweeper.params
+    with open_dict(config):
+        del config["hydra"]
+    check(config)
     given = {key(word): word.partition("=")[2] for word in words}
     ranges = {name: str(values) for name, values in own.items() if name not in given}
     ranges |= {key(word): given[key(word)] for word in words if word not in single}
@@ -118,4 +125,4 @@ def search(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

@@ -8,10 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import streams
+
 from bnstudy.recorder import Line, read_header
 from bnstudy.wandb_mirror import run_name
 
 RUNS = Path("results/runs")
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "configs" / "experiment"
 EPILOG = """\
 examples:
   python scripts/watch.py vgg                   the runs of this experiment, while they go on too
@@ -48,7 +51,13 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiment", metavar="EXPERIMENT", help="such as vgg; custom: single runs")
+    known = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    parser.add_argument(
+        "experiment",
+        metavar="EXPERIMENT",
+        choices=[*known, "custom"],
+        help="such as vgg; custom: single runs",
+    )
     parser.add_argument("--scale", default="*", help="demo, small, paper (all)")
     parser.add_argument("--norm", help="only runs with this norm")
     parser.add_argument("--runs", type=Path, metavar="DIR", help=f"results of all scales ({RUNS})")
@@ -105,4 +114,4 @@ def leet() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave_with(main)

@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from zygote import Zygote
 
-from bnstudy.data import DataSet
+from bnstudy.data import Batch, DataSet
 from bnstudy.recorder import Recorder
 from bnstudy.train import train
 from bnstudy.update import Probe
@@ -42,6 +42,10 @@ SMALL = {
         "+model.network.stages_out_channels=[4,8,16,32,32]",
         "data.held_out=100",
         "batch_size=16",
+    ],
+    "transformer": [
+        *("model.depth=1", "model.width=8", "model.heads=2", "model.patch=8"),
+        *("data.held_out=100", "batch_size=16"),
     ],
     "deep_linear": ["data=deep_linear", "data.samples=20", "model.depth=4", "batch_size=20"],
 }
@@ -86,7 +90,7 @@ def norm_options(norm: str, *overrides: str) -> DictConfig:
 def build(cfg: DictConfig) -> tuple[DataSet, torch.nn.Module, torch.optim.Optimizer]:
     """Data, initialized model and optimizer, as scripts/train.py makes them."""
     data = data_of(OmegaConf.to_yaml(cfg.data, resolve=True))
-    data = replace(data, criterion=instantiate(cfg.criterion))
+    data = replace(data, train=few(data.train), criterion=instantiate(cfg.criterion))
     model = instantiate(
         cfg.model,
         norm=instantiate(cfg.norm),
@@ -96,6 +100,12 @@ def build(cfg: DictConfig) -> tuple[DataSet, torch.nn.Module, torch.optim.Optimi
     torch.manual_seed(cfg.seed)
     instantiate(cfg.init)(model)
     return data, model, instantiate(cfg.optimizer)(model.parameters())
+
+
+def few(train: Batch) -> Batch:
+    """Ten small batches of training samples: every test of a run evaluates over all of them."""
+    few = train.targets.is_floating_point() or len(train.targets) <= 160
+    return train if few else Batch(train.inputs[:160], train.targets[:160])
 
 
 @cache
@@ -128,29 +138,46 @@ def run(
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
-    """The lines of a record without what differs between two runs of one config: times."""
+    """The lines of a record without what differs between two runs of one config.
+
+    Times; and the commit, which changes when somebody edits a file while the tests run.
+    """
     parsed = [json.loads(text) for text in (directory / "run.jsonl").read_text().splitlines()]
     for line in parsed:
         line.pop("time", None)
-        line.get("header", {}).pop("started", None)
+        for key in ("started", "git"):
+            line.get("header", {}).pop(key, None)
         line.get("end", {}).pop("seconds", None)
     return parsed
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a script of the project in an empty folder, as a user would."""
+def cli(zygote: Zygote, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script of the project in an empty folder, as a user would, but for its imports."""
 
-    def call(script: str, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, **more)
+    def call(
+        script: str, *words: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return zygote.call(tmp_path, script, *words, env=env)
+
+    return call
+
+
+@pytest.fixture
+def new_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Does the same in a process that imports what it needs, which takes seconds."""
+
+    def call(script: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "scripts" / script), *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.run(command, cwd=tmp_path, text=True, **(pipes | more))
 
     return call
 
 
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    """Starts a script as `cli` does, but for the seconds of its imports."""
+    """Starts a script as `cli` does, without waiting for its end."""
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()

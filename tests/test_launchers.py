@@ -1,4 +1,4 @@
-"""Sweeps: side by side, by Slurm, Ray and W&B's agent; and what becomes of runs that fail."""
+"""Sweeps: side by side, by Slurm and Ray; and what becomes of runs that fail."""
 
 import json
 import os
@@ -14,12 +14,9 @@ import pytest
 import yaml
 from conftest import CONFIGS, ROOT, lines, options
 
-from bnstudy.results import load_run
-from bnstudy.wandb_mirror import measures
-
 SMALL = ["wandb.mode=disabled", "model.width=0.0625", "data.held_out=100", "batch_size=16"]
 SMALL += ["steps=4", "probe_every=2", "test_every=2"]
-# Smaller still, and without the wait for scikit-learn's digits.
+# Smaller still than the digits.
 LINEAR = ["wandb.mode=disabled", "model=deep_linear", "data=deep_linear", "data.samples=20"]
 LINEAR += ["model.depth=4", "batch_size=20", "norm=batch", "probe_every=2", "test_every=2"]
 LAUNCHERS = {"joblib": "hydra_plugins.hydra_joblib_launcher", "local": "hydra"}
@@ -211,38 +208,6 @@ def test_processes_side_by_side_share_gpus_out(tmp_path, gpus, visible, workers,
     assert alone[0][1:] == (fifth, "1")
 
 
-def test_the_agent_of_a_wandb_sweep_runs_what_the_command_line_takes(tmp_path, monkeypatch):
-    from wandb.wandb_agent import Agent
-
-    sweep = yaml.safe_load((ROOT / "scripts" / "wandb_sweep.yaml").read_text())
-    assert (ROOT / sweep["program"]).exists()
-    values = {"norm": "none", "optimizer.lr": 0.25, "seed": 1}
-    assert values.keys() == sweep["parameters"].keys()
-    values |= dict(word.split("=") for word in SMALL[1:])
-    command = {
-        "run_id": "abc",
-        "program": str(ROOT / sweep["program"]),
-        "args": {key: {"value": value} for key, value in values.items()},
-    }
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    for name in ("WANDB_DIR", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
-        monkeypatch.setenv(name, str(tmp_path))  # the agent sets them: to be undone
-    agent = Agent(None, None)
-    # All as it is in the file, but for the account that online needs.
-    agent._sweep_command = [str(word).replace("=online", "=disabled") for word in sweep["command"]]
-    agent._command_run(command)
-    assert agent._run_processes["abc"].wait() == 0
-    record = only(tmp_path.glob("results/runs/demo/custom/*/run.jsonl"))
-    header, *_, end = lines(record.parent)
-    config = header["header"]["config"]
-    assert (config["optimizer"]["lr"], config["seed"]) == (0.25, 1)
-    assert header["header"]["choices"]["norm"] == "none"
-    assert config["wandb"]["mode"] == "disabled"
-    assert sweep["metric"]["name"] in measures(load_run(record.parent))
-    assert end["end"]["outcome"] == "finished"
-
-
 def a_sweep_with_a_failure(cli, tmp_path, launcher: list[str], environment: dict[str, str]) -> None:
     """Two runs end with the records that they have alone, the third fails and is named."""
     words = ["norm=none,batch", "seed=0", "optimizer.lr=0.1,-1", *SMALL]
@@ -284,7 +249,8 @@ def test_a_sweep_through_slurm(cli, tmp_path, slurm):
 
 def wait_for(condition: Callable[[], object]) -> None:
     """Return when it is so."""
-    deadline = time.monotonic() + 60
+    # An installation of Slurm leaves no file of torch in memory: the first import takes a minute.
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -292,7 +258,8 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 @needs_slurm
 def test_a_job_that_slurm_preempts_goes_on(cli, tmp_path, slurm):
-    words = [*SMALL, "norm=batch", "seed=0", "steps=300", "optimizer.momentum=0.9"]
+    words = [*SMALL, "norm=batch", "seed=0", "steps=1500", "optimizer.momentum=0.9", "probes=[]"]
+    words += ["test_every=0"]
     words += ["save_every=0", "save_seconds=0"]  # what the preempted job saves is all that there is
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", "hydra/launcher=slurm"]
     command += [*words, "results=preempted"]
@@ -300,11 +267,11 @@ def test_a_job_that_slurm_preempts_goes_on(cli, tmp_path, slurm):
         sweep = subprocess.Popen(command, cwd=tmp_path, env=slurm, stdout=output, stderr=output)
         wait_for(lambda: list(tmp_path.glob("preempted/custom/*/run.jsonl")))
         for name in ("TERM", "USR2"):  # as Slurm does it, and submitit expects it
-            time.sleep(2)
+            time.sleep(1)
             subprocess.run(["scancel", "--user", "root", "--signal", name], env=slurm, check=True)
         wait_for(lambda: list(tmp_path.glob("preempted/custom/*/checkpoint.pt")))
         assert '"end"' not in only(tmp_path.glob("preempted/custom/*/run.jsonl")).read_text()
-        assert sweep.wait(timeout=120) == 0, (tmp_path / "output").read_text()
+        assert sweep.wait(timeout=600) == 0, (tmp_path / "output").read_text()
     printed = only(tmp_path.glob("preempted/sweeps/*/jobs/*/*.out")).read_text()
     assert printed.count("Starting with JobEnvironment") == 2
     assert "Requeued job" in printed

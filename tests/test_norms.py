@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bnstudy.models.layer import Layer
 from bnstudy.norms import (
     BatchNorm,
+    DyT,
     GhostBatchNorm,
     GroupNorm,
     InstanceNorm,
@@ -19,6 +20,8 @@ from bnstudy.norms import (
     LpNorm,
     Noise,
     NoisyBatchNorm,
+    PositionNorm,
+    RMSNorm,
     WeightNorm,
     WeightStandardization,
 )
@@ -34,6 +37,9 @@ MAKE = {
     "GroupNorm": GroupNorm,
     "LayerNorm": LayerNorm,
     "InstanceNorm": InstanceNorm,
+    "PositionNorm": PositionNorm,
+    "RMSNorm": RMSNorm,
+    "DyT": DyT,
     "WeightNorm": WeightNorm,
     "WeightStandardization": WeightStandardization,
 }
@@ -587,3 +593,60 @@ def test_weight_standardization_has_the_variance_of_he():
 def test_norms_of_samples_and_weights_refuse_constants_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_position_norm_is_torchs_layer_norm_over_the_features_of_a_position():
+    inputs = torch.randn(4, 6, 3, 2)
+    norm, reference = PositionNorm(6, eps=0.01), nn.LayerNorm(6, eps=0.01)
+    for module in (norm, reference):
+        with torch.no_grad():
+            module.weight.copy_(torch.arange(1.0, 7)), module.bias.copy_(torch.arange(6.0))
+    expected = reference(inputs.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(norm(inputs), expected)
+    assert torch.equal(norm(inputs[:, :, 0, 0]), reference(inputs[:, :, 0, 0]))
+    torch.testing.assert_close(PositionNorm(6)(inputs[..., 0, 0]), LayerNorm(6)(inputs[..., 0, 0]))
+
+
+def test_rms_norm_is_torchs_and_over_images_the_formula():
+    norm, reference = RMSNorm(5, eps=0.01), nn.RMSNorm(5, eps=0.01)
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(5.0)), reference.weight.copy_(torch.arange(5.0))
+    rows = 3 * torch.randn(7, 5) + 1
+    torch.testing.assert_close(norm(rows), reference(rows))
+    images = torch.randn(3, 5, 2, 4, dtype=torch.float64)
+    with_bias = RMSNorm(5, bias=True).double()
+    with torch.no_grad():
+        with_bias.bias.fill_(2.0)
+    length = (images.square().mean((1, 2, 3), keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(with_bias(images), images / length + 2)
+
+
+def test_rms_norm_does_not_change_with_the_scale_and_does_with_the_mean():
+    rows, norm = torch.randn(7, 5), RMSNorm(5, eps=0)
+    torch.testing.assert_close(norm(8 * rows), norm(rows))
+    assert not torch.allclose(norm(rows + 1), norm(rows))
+
+
+def test_dyt_is_the_formula_and_starts_where_it_is_published():
+    """gamma * tanh(alpha x) + beta with gamma 1, beta 0, alpha 0.5: Zhu et al. 2025, section 4."""
+    images = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    norm = DyT(2).double()
+    torch.testing.assert_close(norm(images), torch.tanh(images / 2))
+    with torch.no_grad():
+        norm.alpha.fill_(2.0), norm.weight.copy_(torch.tensor([1.0, -3.0]))
+        norm.bias.copy_(torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(norm(images)[:, 0], torch.tanh(2 * images[:, 0]))
+    torch.testing.assert_close(norm(images)[:, 1], 0.5 - 3 * torch.tanh(2 * images[:, 1]))
+
+
+@pytest.mark.parametrize("make", [PositionNorm, RMSNorm, partial(RMSNorm, bias=True), DyT])
+def test_gradients_of_the_norms_of_today_are_those_of_differences(make):
+    norm = make(3).double()
+    inputs = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(norm, inputs) and gradgradcheck(norm, inputs)
+
+
+@pytest.mark.parametrize("alpha", [0, -1, math.nan, math.inf])
+def test_dyt_refuses_an_alpha_that_is_no_slope(alpha):
+    with pytest.raises(ValueError, match=r"norm.alpha=.* must be a number, more than 0"):
+        DyT(3, alpha)

@@ -14,21 +14,27 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import overrides
 import schema
-from train import CANNOT_START, sentence
+from train import CANNOT_START, run_name, sentence
 
 ODD = [
     *(None, True, False, "no", "off", "abc", "", " ", "1", "null2", "~/x", "$HOME/x"),
     *(-1, 0, 1.5, 20.0, 2**64, 1e40, math.nan, math.inf, -math.inf),
     *([], [1.5], [None], ["a", "a"], {"a": 1}),
 ]
-# A word for every group besides the defaults; what a group brings is then fuzzed too.
-CHOICES = [f"{group}={option}" for group in schema.GROUPS for option in options(group)]
-CHOICES += [f"probes=[{probe}]" for probe in options("probes")]
+# Configs that have every option of every group between them, and every probe.
+COUNT = max(len(options(group)) for group in schema.GROUPS)
+MIXTURES = [
+    (
+        *(f"{group}={options(group)[n % len(options(group))]}" for group in schema.GROUPS),
+        f"probes=[{','.join(options('probes')[n::COUNT])}]",
+    )
+    for n in range(COUNT)
+]
 
 
 @cache
-def composed(choice: str) -> DictConfig:
-    cfg = config("probes=[]", choice) if "probes" not in choice else config(choice)
+def composed(mixture: tuple[str, ...]) -> DictConfig:
+    cfg = config(*mixture)
     OmegaConf.resolve(cfg)  # which takes most of the time of a check
     return cfg
 
@@ -39,28 +45,21 @@ def leaves(node: Any, prefix: str = "") -> list[str]:
     return [leaf for key in node for leaf in leaves(node._get_node(key), f"{prefix}{key}.")]
 
 
-def fuzzed(choice: str) -> list[str]:
-    """The keys that a choice is about: those of its group, and once all that is in no group."""
-    group = choice.partition("=")[0]
-    keys = [key for key in leaves(composed(choice)) if key.startswith(f"{group}.")]
-    if choice == "norm=none":
-        keys += [key for key in leaves(composed(choice)) if "." not in key or "wandb" in key]
-    return [key for key in keys if not key.startswith("model.network") and "_target_" not in key]
-
-
-def cases() -> list[tuple[str, str, Any]]:
-    """Choice, key and value: eight values for every key of every constructor, in turns."""
+def cases() -> list[tuple[tuple[str, ...], str, Any]]:
+    """Mixture, key and value: eight values for every key of every constructor, in turns."""
     seen: set[tuple[str, str]] = set()
-    some: list[tuple[str, str, Any]] = []
+    some: list[tuple[tuple[str, ...], str, Any]] = []
     values = cycle(ODD)
-    for choice in CHOICES:
-        cfg = composed(choice)
-        for key in fuzzed(choice):
-            section = OmegaConf.select(cfg, key.rpartition(".")[0] or "probes")
+    for mixture in MIXTURES:
+        cfg = composed(mixture)
+        for key in leaves(cfg):
+            if key.startswith(("model.network", "scale.")) or "_target_" in key:
+                continue
+            section = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
             constructor = (str(section.get("_target_", "")), key)
             if constructor not in seen:
                 seen.add(constructor)
-                some += [(choice, key, next(values)) for _ in range(8)]
+                some += [(mixture, key, next(values)) for _ in range(8)]
     return some
 
 
@@ -83,16 +82,16 @@ def refusal(cfg: DictConfig) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_what_is_there_is_of_the_right_type(choice):
-    assert refusal(composed(choice)) is None
+@pytest.mark.parametrize("mixture", MIXTURES)
+def test_what_is_there_is_of_the_right_type(mixture):
+    assert refusal(composed(mixture)) is None
 
 
 def test_an_odd_value_is_of_the_right_type_or_refused_by_name():
     tried = cases()
     assert len(tried) >= 700
-    for choice, key, value in tried:
-        cfg = composed(choice)
+    for mixture, key, value in tried:
+        cfg = composed(mixture)
         default = OmegaConf.select(cfg, key)
         with open_dict(cfg):
             OmegaConf.update(cfg, key, value, merge=False)
@@ -124,6 +123,10 @@ def test_every_key_of_the_config_has_a_type():
         (["experiment=[vgg,norms]"], "experiment must be one of"),
         (["~norm"], "~norm: no run goes without norm"),
         (["~sweep"], "sweep=[]"),
+        (["probes=[moments]", "+probes=[weights]"], "list all probes in one of these"),
+        (["probes=[weights,weights]"], "must not have anything twice"),
+        (["hydra/launcher=null"], "hydra/launcher must be the name of one of its options"),
+        (["+probes=5"], "+probes=5: probes must be one of activations,"),
         (["+experiment=vgg"], "a group is chosen without +, experiment=vgg."),
         (["norm=none,batch"], "norm=none,batch has several values: -m makes a run of each"),
         (["seed=range(3)"], "seed=range(3) has several values: -m"),
@@ -152,8 +155,20 @@ def test_a_grid_that_would_come_from_elsewhere_is_refused(word):
         overrides.read([word], multirun=True)
 
 
+def test_more_probes_and_other_probes_are_two_runs():
+    choices = {"model": "vgg", "norm": "batch", "init": "kaiming"}
+    words = (["probes=[moments]"], ["+probes=[moments]"], [])
+    assert len({run_name(config(), choices, own) for own in words}) == 3
+
+
+def test_a_sweep_is_asked_for_anywhere_among_the_overrides(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "steps=1", "-m", "seed=0,1"])
+    overrides.read_command_line()
+    assert sys.argv == ["train.py", "-m", "steps=1", "seed=0,1"]
+
+
 def test_sweeps_over_what_grids_do_not_depend_on_are_read_as_they_are(monkeypatch):
-    words = ["norm=none,batch", "seed=range(3)", "probes=[]", "scale.vgg.depth=11,16"]
+    words = ["norm=none,batch", "seed=range(3)", "+probes=[moments]", "scale.vgg.depth=11,16"]
     assert overrides.read(words, multirun=True) == words
     monkeypatch.setenv("HOME", "/home/me")
     assert overrides.read(["results='~/runs'"], multirun=False) == ["results='/home/me/runs'"]

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -68,6 +69,21 @@ def test_a_failed_run_gives_the_last_line_of_its_error(tmp_path):
         assert read_status(tmp_path).state == "running"
 
 
+def test_a_lock_of_another_user_holds_no_run_that_has_ended(tmp_path, monkeypatch):
+    opened = Path.open
+
+    def refuse(path: Path, *rest: Any, **more: Any) -> Any:
+        if path.name == "lock":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for name, end, state in (("a", "finished", "finished"), ("b", None, "running")):
+        record(tmp_path / name, 3, end)
+        (tmp_path / name / "lock").touch()
+        assert read_status(tmp_path / name).state == state
+
+
 @pytest.mark.parametrize("torn", ["", '{"step": 5, "train/lo', '{"step": 5, "train/loss": 2'])
 @pytest.mark.parametrize("tail", [1000, 10**6])
 def test_the_pace_is_read_from_the_end_of_a_long_record(tmp_path, monkeypatch, torn, tail):
@@ -101,8 +117,8 @@ def test_the_command_says_what_there_is_and_fails_if_a_run_has(cli, tmp_path):
     assert "failed" in failed.stdout and "No space left" in failed.stdout
 
 
-def test_the_command_needs_no_torch(cli, tmp_path):
+def test_the_command_needs_no_torch(new_process, tmp_path):
     record(tmp_path / "results" / "runs" / "demo" / "vgg" / "one", 2)
     (tmp_path / "torch.py").write_text("raise ImportError\n")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    assert cli("status.py", env=environment).returncode == 0
+    assert new_process("status.py", env=environment).returncode == 0

@@ -14,29 +14,27 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import made_up
+import matplotlib
 import numpy as np
 import pytest
 from conftest import ROOT
 from filelock import Timeout
 from PIL import Image
 
+from bnstudy import figures
 from bnstudy.data import first_look, image_folder
 from bnstudy.download import download
+from bnstudy.figures import style
 from bnstudy.lock import is_locked, locked
 from bnstudy.recorder import Recorder, count_steps, find_damage, read_outcome
 from bnstudy.results import load_runs
 from bnstudy.status import read_status
 
-TINY = ["model.width=0.0625", "data.held_out=100", "batch_size=8", "probes=[]", "test_every=0"]
+TINY = ["model.depth=11", "model.width=0.0625", "data.held_out=1600", "batch_size=8"]
+TINY += ["probes=[]", "test_every=0"]
 QUIET = ["progress=none", "wandb.mode=disabled"]
 HEADER = {"fingerprint": "a", "config": {"steps": 6}}
-
-
-def test_a_boolean_word_is_refused_and_nothing_is_written(zygote, tmp_path):
-    done = zygote.call(tmp_path, "train.py", *QUIET, *TINY, "steps=2", "data.augment=no")
-    assert done.returncode == 1
-    assert done.stderr == "data.augment=no must be true or false.\n"
-    assert not list(tmp_path.rglob("run.jsonl"))
 
 
 def test_a_lost_terminal_saves_the_run(zygote, tmp_path):
@@ -56,6 +54,26 @@ def test_a_full_stream_ends_no_run(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=full)
     (record,) = tmp_path.rglob("run.jsonl")
     assert done.returncode == 0 and '"finished"' in record.read_text()
+
+
+@pytest.mark.parametrize(
+    ("stdout", "status", "said"),
+    [
+        ("| head -c 1 >/dev/null", 0, ""),
+        (">/dev/full", 1, "standard output cannot be written to (No space left on device).\n"),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+def test_a_command_that_cannot_print_ends_in_one_sentence_at_most(stdout, status, said):
+    code = "import streams; streams.leave_with(lambda: print('x' * 1_000_000))"
+    shell = f'set -o pipefail; "$0" -c "$1" {stdout}'
+    done = subprocess.run(
+        ["bash", "-c", shell, sys.executable, code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (status, said)
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
@@ -142,6 +160,17 @@ def mirror(tmp_path) -> Iterator[str]:
     (tmp_path / "served").mkdir()
 
     class Quiet(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            begun = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+            torn = self.path == "/torn"  # the connection ends after a third
+            if not begun and not torn:
+                return super().do_GET()
+            content = (tmp_path / "served" / "right").read_bytes()[begun:]
+            self.send_response(206 if begun else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: 1000 if torn else None])
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -169,6 +198,19 @@ def test_a_file_comes_from_the_first_mirror_that_has_it_whole(tmp_path, mirror):
     assert target.read_bytes() == content
     download([], target, md5)  # it is there
     assert [path.name for path in target.parent.iterdir() if path.name[0] != "."] == ["archive"]
+
+
+def test_a_download_goes_on_at_the_next_mirror_where_it_stopped(tmp_path, mirror):
+    content = os.urandom(3000)
+    served, part = tmp_path / "served" / "right", tmp_path / "archive.part"
+    served.write_bytes(content)
+    md5 = hashlib.md5(content).hexdigest()
+    with pytest.raises(OSError, match="ended after 1000 of 3000 bytes"):
+        download([f"{mirror}/torn"], tmp_path / "archive", md5)
+    assert part.read_bytes() == content[:1000]
+    served.write_bytes(b"x" * 1000 + content[1000:])  # what has come is not asked for again
+    download([f"{mirror}/right"], tmp_path / "archive", md5)
+    assert (tmp_path / "archive").read_bytes() == content and not part.exists()
 
 
 def images(root: Path, count: int = 5) -> Path:
@@ -212,3 +254,32 @@ def test_a_single_class_is_refused(tmp_path):
     (root / "train" / "dog").rename(tmp_path / "dog")
     with pytest.raises(ValueError, match="holds one class, cat; use two or more"):
         image_folder(root, held_out=0.5)
+
+
+def test_pictures_that_cannot_be_written_are_one_sentence(cli, tmp_path):
+    (tmp_path / "file").touch()
+    done = cli("figures.py", "--runs", "nowhere", "--out", "file")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "file cannot be written to" in done.stderr
+
+
+def test_the_users_matplotlib_changes_no_picture(tmp_path):
+    run = made_up.write_record(
+        tmp_path / "runs" / "vgg_lp" / "a",
+        made_up.make_header("vgg_lp", "l1", 0.1, 0),
+        list(made_up.make_lines("vgg_lp", "l1", 0.1, 0, "finished")),
+    )
+    runs = load_runs("vgg_lp", run.parent.parent)
+    pictures = []
+    for settings in ({}, {"figure.facecolor": "black", "axes.grid": True, "savefig.bbox": "tight"}):
+        with matplotlib.rc_context(settings):
+            style.save(figures.discover()["figure5a"].draw(runs), tmp_path / "a.png")
+        pictures.append((tmp_path / "a.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_figures_are_drawn_where_the_backend_of_a_notebook_is_not_installed(tmp_path):
+    environment = os.environ | {"MPLBACKEND": "module://nowhere", "PYTHONPATH": str(ROOT)}
+    code = "from bnstudy.figures import style; from matplotlib.figure import Figure; Figure()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path)
+    assert done.returncode == 0

@@ -5,13 +5,12 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, lines
+from conftest import lines
 from zygote import Forked
 
 from bnstudy.results import NOT_SCIENCE
@@ -19,25 +18,19 @@ from bnstudy.results import NOT_SCIENCE
 TINY = [
     "wandb.mode=disabled",
     "progress=none",
+    "model.depth=11",
     "model.width=0.0625",
     "data.held_out=1600",
     "batch_size=16",
     "probe_every=10",
-    "test_every=10",
+    "test_every=20",
     "optimizer.momentum=0.9",
 ]
 KILLS = 20
 WORDS = [*TINY, "steps=60", "save_every=10"]
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """The command, going on in a process group of its own."""
-    command = [sys.executable, str(ROOT / "scripts" / words[0]), *words[1:]]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, text=True, start_new_session=True, **pipes)
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | Forked) -> None:
+def wait_until(condition: Callable[[], bool], process: Forked) -> None:
     """Return when it is so, or the process has ended."""
     deadline = time.monotonic() + 120
     while not condition() and process.poll() is None:
@@ -81,7 +74,9 @@ def same_but_for_place(one: Path, other: Path) -> bool:
 
 def test_killed_at_random_moments_and_resumed_is_the_uninterrupted_record(zygote, tmp_path):
     """Twenty SIGKILLs of one run, in its start, its steps, its probes and its checkpoints."""
-    words = [*TINY, "steps=400", "save_every=7"]
+    words = ["model=mlp", "model.hidden=[20,20]", "data.held_out=1600", "batch_size=16"]
+    words += ["wandb.mode=disabled", "progress=none", "optimizer.momentum=0.9"]
+    words += ["steps=1500", "save_every=7", "probe_every=25", "test_every=50"]
     assert zygote.call(tmp_path, "train.py", *words, "results=whole").returncode == 0
     moments = random.Random(4)  # any: the seed makes a failure repeatable, as far as timing does
     killed = tmp_path / "killed"
@@ -90,7 +85,7 @@ def test_killed_at_random_moments_and_resumed_is_the_uninterrupted_record(zygote
         process = zygote.start(tmp_path, "train.py", *words, "results=killed")
         until = length(killed) + moments.randrange(1, 20)
         wait_until(lambda until=until: length(killed) >= until, process)
-        time.sleep(moments.random() * 0.05)
+        time.sleep(moments.random() * 0.02)
         process.kill()
         process.communicate()
         steps.append(length(killed))
@@ -101,14 +96,14 @@ def test_killed_at_random_moments_and_resumed_is_the_uninterrupted_record(zygote
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_ends_the_step_saves_and_says_so(cli, zygote, whole, tmp_path, number):
+def test_a_signal_ends_the_step_saves_and_says_so(zygote, whole, tmp_path, number):
     # No checkpoint is due in these steps: what is there afterwards the signal has saved.
     words = [*WORDS, "save_every=0", "save_seconds=0"]
-    process = start(tmp_path, "train.py", *words, "results=stopped")
+    process = zygote.start(tmp_path, "train.py", *words, "results=stopped")
     stopped = tmp_path / "stopped"
     wait_until(lambda: length(stopped) > 0, process)
     process.send_signal(number)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate()
     assert process.returncode == 128 + number
     assert out.endswith(": interrupted\n")
     assert error == "ending after this step; give the command again to go on\n"
@@ -125,30 +120,30 @@ def test_a_signal_ends_the_step_saves_and_says_so(cli, zygote, whole, tmp_path, 
 
 
 @pytest.mark.parametrize("workers", [1, 2])  # one worker is the process itself, as on a GPU
-def test_a_signal_ends_a_reproduction_and_every_run_of_it(cli, tmp_path, workers):
+def test_a_signal_ends_a_reproduction_and_every_run_of_it(cli, zygote, tmp_path, workers):
     words = ["reproduce.py", *TINY, "steps=4000", "seed=0", "optimizer.lr=0.1"]
     words += ["--experiments", "vgg", "--workers", str(workers)]
-    process = start(tmp_path, *words)
+    process = zygote.start(tmp_path, *words)
     running = lambda: [p for p in tmp_path.rglob("run.jsonl") if p.stat().st_size > 9000]  # noqa: E731
     wait_until(lambda: len(running()) == workers, process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C at a terminal does
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate()
     assert process.returncode == 130, error
     assert out.count(": interrupted") == workers
     assert len(list(tmp_path.rglob("checkpoint.pt"))) == workers
     shown = cli("status.py")
     assert shown.returncode == 0
     assert shown.stdout.endswith(f"\n{workers} interrupted\n")
-    plan = cli(*words, "--plan")
+    plan = cli(*words[:-1], "1", "--plan")
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("interrupted  ") == workers
     assert "vgg: 2 runs at scale demo, 2 to do" in plan.stdout
 
 
-def test_two_launches_of_one_sweep_share_its_runs(cli, tmp_path):
+def test_two_launches_of_one_sweep_share_its_runs(zygote, tmp_path):
     words = ["train.py", "-m", *TINY, "steps=60", "norm=none,batch", "seed=0,1"]
-    launches = [start(tmp_path, *words) for _ in range(2)]
-    said = [launch.communicate(timeout=240)[0] for launch in launches]
+    launches = [zygote.start(tmp_path, *words) for _ in range(2)]
+    said = [launch.communicate()[0] for launch in launches]
     assert [launch.returncode for launch in launches] == [0, 0]
     runs = sorted(path.parent for path in tmp_path.rglob("run.jsonl"))
     assert len(runs) == 4
@@ -236,16 +231,18 @@ def test_force_runs_again_what_has_ended(zygote, tmp_path):
     assert "finished before" in zygote.call(tmp_path, *words).stdout
 
 
-def test_a_run_that_has_ended_is_skipped_without_importing_torch(cli, zygote, tmp_path):
+def test_a_run_that_has_ended_is_skipped_without_importing_torch(new_process, zygote, tmp_path):
     words = [*TINY, "steps=5"]
     assert zygote.call(tmp_path, "train.py", *words).returncode == 0
     trace = {"env": os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}}
-    again = cli("train.py", *words, **trace)
+    again = new_process("train.py", *words, **trace)
     assert "finished before; nothing to do" in again.stdout
     assert " hydra" in again.stderr and " torch" not in again.stderr
 
 
-def test_a_failed_run_says_why_and_goes_on_when_the_fault_is_gone(cli, zygote, whole, tmp_path):
+def test_a_failed_run_says_why_and_goes_on_when_the_fault_is_gone(
+    cli, new_process, zygote, whole, tmp_path
+):
     fault = tmp_path / "sitecustomize.py"
     fault.write_text(
         "import bnstudy.checkpoint as c\n"
@@ -254,7 +251,7 @@ def test_a_failed_run_says_why_and_goes_on_when_the_fault_is_gone(cli, zygote, w
         "    save(path, step, *rest)\n"
         "c.save = save\n"
     )
-    failed = cli("train.py", *WORDS, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    failed = new_process("train.py", *WORDS, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert failed.returncode == 1
     shown = cli("status.py")
     assert shown.returncode == 1

@@ -117,7 +117,7 @@ def test_evaluation_is_over_the_whole_test_set_with_running_statistics():
     data, model, _ = build(small_config("vgg", "batch", "data.held_out=707"))  # 500 and a rest
     model.train()
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    measured = evaluate(model, data)
+    measured = evaluate(model, data, batch_size=64, seed=0)
     assert model.training
     assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
     model.eval()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -15,13 +16,20 @@ from unittest.mock import ANY
 import made_up
 import numpy as np
 import pytest
+import wandb
+import yaml
 from conftest import ROOT, lines
+from wandb.apis.public import sweeps
+from wandb.wandb_agent import Agent
 from wandb_server import KEY, Server, Uploaded
+from zygote import Forked, Zygote
 
 from bnstudy.figures import discover
+from bnstudy.recorder import Line
 from bnstudy.wandb_mirror import pool, run_id, summarize
 
-SMALL = ["model.width=0.0625", "batch_size=16", "probe_every=5", "test_every=10", "progress=none"]
+SMALL = ["model.depth=11", "model.width=0.0625", "batch_size=16", "data.held_out=1600"]
+SMALL += ["probe_every=10", "test_every=20", "progress=none"]
 HEADER = {
     "fingerprint": "f" * 16,
     "experiment": "custom",
@@ -78,18 +86,15 @@ def only_run(root: Path) -> Path:
 def sync(directory: Path, url: str) -> subprocess.CompletedProcess[str]:
     attempts = [str(path) for path in directory.glob("wandb/offline-run-*")]
     command = [str(Path(sys.executable).with_name("wandb")), "sync", "--yes", *attempts]
-    return subprocess.run(command, env=environment(url), capture_output=True, text=True, timeout=60)
+    pipes = {"capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run(command, env=environment(url), cwd=directory, **pipes)  # logs go there
 
 
-def kill_midway(words: list[str], tmp_path: Path, url: str, when: Callable[[], bool]) -> Path:
+def kill_midway(
+    zygote: Zygote, words: list[str], tmp_path: Path, url: str, when: Callable[[], bool]
+) -> Path:
     """Stop a run after its first checkpoint, kill it when something has come true."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "train.py"), *words],
-        cwd=tmp_path,
-        env=environment(url),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = zygote.start(tmp_path, "train.py", *words, env=environment(url))
     try:
         wait_for(lambda: list(tmp_path.glob("results/**/checkpoint.pt")))
         process.send_signal(signal.SIGSTOP)
@@ -136,13 +141,13 @@ def check_is_the_record(uploaded: Uploaded, directory: Path) -> None:
     assert run_id(header["header"]) == uploaded.variables["name"]
 
 
-def test_online_every_row_arrives_once_through_a_kill(cli, tmp_path, server):
+def test_online_every_row_arrives_once_through_a_kill(cli, zygote, tmp_path, server):
     words = [*SMALL, "steps=40", "wandb.mode=online"]
 
     def some_arrived() -> bool:  # W&B sends every 15 seconds
         return any(run.history for run in server.runs.values())
 
-    directory = kill_midway(words, tmp_path, server.url, some_arrived)
+    directory = kill_midway(zygote, words, tmp_path, server.url, some_arrived)
     (uploaded,) = server.runs.values()
     assert 0 < len(uploaded.history) < 41
     again = cli("train.py", *words, env=environment(server.url))
@@ -151,10 +156,12 @@ def test_online_every_row_arrives_once_through_a_kill(cli, tmp_path, server):
     check_is_the_record(uploaded, directory)
 
 
-def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(cli, tmp_path, server):
+def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(
+    cli, zygote, tmp_path, server
+):
     words = [*SMALL, "steps=40"]
     nowhere = "http://127.0.0.1:9"
-    directory = kill_midway(words, tmp_path, nowhere, lambda: True)
+    directory = kill_midway(zygote, words, tmp_path, nowhere, lambda: True)
     sync(directory, server.url)  # what is there of the killed attempt, whose file is torn
     again = cli("train.py", *words, env=environment(nowhere, key=""))
     assert again.returncode == 0 and again.stderr == ""
@@ -165,19 +172,13 @@ def test_offline_needs_no_server_and_syncs_every_row_once_through_a_kill(cli, tm
     check_is_the_record(uploaded, directory)
 
 
-def test_a_run_goes_on_when_wandb_is_killed(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *SMALL, "steps=40"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment("http://127.0.0.1:9"),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_a_run_goes_on_when_wandb_is_killed(zygote, tmp_path):
+    words = [*SMALL, "steps=40"]
+    process = zygote.start(tmp_path, "train.py", *words, env=environment("http://127.0.0.1:9"))
     try:
         wait_for(lambda: list(tmp_path.glob("results/**/checkpoint.pt")))
         os.kill(service_of(process), signal.SIGKILL)
-        _, warnings = process.communicate(timeout=90)
+        _, warnings = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 0
@@ -199,7 +200,7 @@ def drive(tmp_path: Path, url: str, key: str = KEY, **options) -> subprocess.Pop
     )
 
 
-def service_of(process: subprocess.Popen[str]) -> int:
+def service_of(process: subprocess.Popen[str] | Forked) -> int:
     """The process of W&B that a run has started."""
     found = subprocess.check_output(["pgrep", "-P", str(process.pid), "-f", "wandb-core"])
     return int(found)
@@ -305,15 +306,13 @@ def test_pooled_histograms_keep_every_count_where_it_was():
 
 
 def test_the_report_shows_figures_and_verdicts_offline(cli, tmp_path):
-    made_up.write_runs(tmp_path / "all", seeds=(0,))
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "all" / "deep_linear").rename(tmp_path / "runs" / "deep_linear")
+    made_up.write_runs(tmp_path / "runs", seeds=(0,), experiments=["deep_linear_lp"])
     words = ["--runs", "runs", "--out", "out", "--wandb"]
     done = cli("report.py", *words, "offline", env=environment("http://127.0.0.1:9", key=""))
     assert done.returncode == 0 and done.stderr == ""
     (shown,) = tmp_path.glob("out/wandb/offline-run-*")
     figures = {path.name.split("_0_")[0] for path in shown.glob("files/media/images/figures/*")}
-    drawn = {name for name, own in discover().items() if "deep_linear" in own.EXPERIMENTS}
+    drawn = {name for name, own in discover().items() if "deep_linear_lp" in own.EXPERIMENTS}
     assert figures == drawn != set(discover())
     (table,) = shown.glob("files/media/table/*.json")
     verdicts = json.loads((tmp_path / "out" / "claims.json").read_text())
@@ -415,3 +414,63 @@ def test_a_run_that_ended_is_shown_to_the_agent_that_asks_for_it_again(tmp_path,
     (files,) = server.artifacts.values()
     assert files["run.jsonl"] == (directory / "run.jsonl").read_bytes()
     assert files["checkpoint.pt"] == b"weights"
+
+
+def test_an_agent_whose_run_is_preempted_goes_on_with_it(tmp_path, server, monkeypatch):
+    """The agent is W&B's own, with its loop and its processes; here are the server's answers."""
+    sweep = yaml.safe_load((ROOT / "scripts" / "wandb_sweep.yaml").read_text())
+    words = [*SMALL, "steps=150", "probes=[]", "test_every=0", "save_every=0"]
+    values = {"norm": "none", "optimizer.lr": 0.25, "seed": 1.0}
+    assert values.keys() == sweep["parameters"].keys()
+    values |= dict(word.split("=") for word in words)
+    program = {"program": str(ROOT / sweep["program"]), "run_id": "agent1"}
+    records = lambda: list(tmp_path.glob("results/runs/*/*/*/run.jsonl"))  # noqa: E731
+    told: list[str] = []
+
+    def heartbeat(api: object, agent_id: str, metrics: object, running: object) -> list[Line]:
+        run = server.runs.get("agent1")
+        if not told:
+            told.append("run")
+        elif told == ["run"] and records() and run and run.variables.get("config"):
+            told.append("stop")  # which SIGTERM is, as a machine that is taken away sends it
+        elif told == ["run", "stop"] and not running:
+            assert run and run.preempted and run.exit_code == 1
+            assert b'"end"' not in only_run(tmp_path).joinpath("run.jsonl").read_bytes()
+            told.append("resume")  # with the whole config, as W&B has it
+            values.clear()
+            values.update(run.config)
+        elif told[-1] == "resume" and not running:
+            told.append("exit")
+        else:
+            return []
+        args = {key: {"value": value} for key, value in values.items()}
+        return [{"type": told[-1], "args": args} | program]
+
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(server.url).items():
+        monkeypatch.setenv(name, value)
+    for name in ("WANDB_DIR", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))  # the agent sets them: to be undone
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweeps, "_sweep_with_runs", lambda *_: {"config": yaml.safe_dump(sweep)})
+    monkeypatch.setattr(sweeps, "_register_agent", lambda *_, **__: {"id": "me"})
+    monkeypatch.setattr(sweeps, "_agent_heartbeat", heartbeat)
+    monkeypatch.setattr(wandb, "Api", lambda: None)
+    monkeypatch.setattr(Agent, "POLL_INTERVAL", 0.2)
+    Agent(None, queue.Queue()).run()
+    assert told == ["run", "stop", "resume", "exit"]
+    (uploaded,) = server.runs.values()
+    assert uploaded.variables["name"] == "agent1" and uploaded.exit_code == 0
+    header, *steps, end = lines(only_run(tmp_path))
+    assert [row["_step"] for row in uploaded.rows] == [line["step"] for line in steps]
+    config = header["header"]["config"]
+    assert (config["optimizer"]["lr"], config["seed"], config["norm"]["_target_"]) == (
+        0.25,
+        1,
+        "torch.nn.Identity",
+    )
+    assert sweep["metric"]["name"] in json.loads(uploaded.summary)
+    assert end["end"]["outcome"] == "finished"

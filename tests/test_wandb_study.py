@@ -263,6 +263,15 @@ def test_every_experiment_with_runs_has_a_view_and_runs_that_differ_are_not_aver
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [(["nope"], "There is no experiment nope"), (["--project", "a/b"], "--project a/b must be")],
+)
+def test_a_view_of_nothing_is_refused(script, capsys, words, said):
+    assert script("dashboard").main([*words, "--dry-run"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("number", "text"),
     [(0.1, "0.1"), (1.0, "1"), (1e-6, "0.000001"), (1e-7, "1e-7"), (2.5e-7, "2.5e-7"), (10, "10")],
 )
@@ -365,6 +374,8 @@ def test_a_search_varies_lr_alone_and_ends(script, capsys):
     assert ready["run_cap"] == 30 and ready["metric"]["name"] == "final/accuracy"
     assert script("wandb_sweep").main(["vgg", "--lr", "1", "0.1"]) == 1
     assert "--lr 1.0 0.1 must be" in capsys.readouterr().err
+    assert script("wandb_sweep").main(["vgg", "seed="]) == 1
+    assert capsys.readouterr().err == "seed= must be a whole number, 0 or more.\n"
     assert script("wandb_sweep").main(["nope"]) == 1
     assert capsys.readouterr().err.startswith("experiment=nope is unknown; it must be one of ")
 

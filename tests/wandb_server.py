@@ -22,6 +22,7 @@ class Uploaded:
     summary: str = "{}"
     files: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
+    preempted: bool = False  # ever
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -163,6 +164,7 @@ def stream(run: Uploaded, given: dict[str, Any]) -> None:
             run.history[start : start + len(lines)] = lines
         elif name == "wandb-summary.json":
             run.summary = lines[-1]
+    run.preempted |= given.get("preempting", False)
     run.exit_code = given.get("exitcode", run.exit_code)
 
 

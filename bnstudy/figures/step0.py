@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bnstudy.figures import panels, style
 from bnstudy.results import Run, Values, effective_beta
@@ -35,6 +37,8 @@ def draw(runs: Sequence[Run]) -> Figure:
             strip(beta, cell, place, [effective_beta(run)[1][0] for run in cell])
         change.set(title="(a) gradient change", xlabel="step size η", xscale="log", yscale="log")
         change.set_ylabel("‖∇L(θ − ηg) − g‖ / ‖g‖")
+        ticked(change.xaxis, change.get_xlim())
+        ticked(change.yaxis, change.get_ylim())
         beta.set(title="(b) effective β", ylim=(0, None), xlim=(-0.6, len(cells) - 0.4), xticks=[])
         beta.axhline(2 / LR, color=style.GREY, linewidth=0.8, linestyle=":")
         beta.annotate("2/lr", (-0.55, 2 / LR), va="bottom", fontsize=style.SMALL)
@@ -43,6 +47,14 @@ def draw(runs: Sequence[Run]) -> Figure:
         notes = ("Lines: geometric means over seeds. Dots: one seed each.",)
         panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure
+
+
+def ticked(axis: Axis, limits: tuple[float, float]) -> None:
+    """Label 1, 2 and 5 of a decade where a logarithmic axis has few decades, else 1 alone."""
+    low, high = limits
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: style.number(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def changes(axes: Axes, cell: Sequence[Run]) -> None:
@@ -57,8 +69,9 @@ def changes(axes: Axes, cell: Sequence[Run]) -> None:
 def relative_changes(run: Run) -> tuple[Values, Values]:
     """Step sizes, ascending, and gradient change over ||g|| [1] at step 0."""
     length = run["landscape/gradient_norm"][1][0]
+    prefixes = [p for p in ("", "small_") if f"landscape/{p}step_size" in run]
     etas, found = (
-        np.concatenate([run[f"landscape/{prefix}{key}"][1][0] for prefix in ("", "small_")])
+        np.concatenate([run[f"landscape/{prefix}{key}"][1][0] for prefix in prefixes])
         for key in ("step_size", "gradient_change")
     )
     order = np.argsort(etas)
@@ -68,14 +81,19 @@ def relative_changes(run: Run) -> tuple[Values, Values]:
 def shifts(axes: Axes, cells: Sequence[Sequence[Run]]) -> None:
     """Relative internal covariate shift of every measured layer, the arms side by side."""
     names = [name for name in cells[0][0].layers if SHIFT + name in cells[0][0]] if cells else []
+    if cells and not names:
+        panels.write(axes, "internal_covariate_shift was not recorded")
     for side, cell in enumerate(cells):
         for place, name in enumerate(names):
             values = [
                 run[SHIFT + name][1][0] / run[f"{panels.SHIFT}norm/{name}"][1][0] for run in cell
             ]
             strip(axes, cell, place + 0.3 * side - 0.15, values)
-    axes.set(title="(c) internal covariate shift", yscale="log", ylabel="‖G − G′‖ / ‖G‖")
-    axes.set_xticks(range(len(names)), names)
+    axes.set(
+        title="(c) internal covariate shift", yscale="log", ylabel="‖G − G′‖ / ‖G‖", xlabel="layer"
+    )
+    ticked(axes.yaxis, axes.get_ylim())
+    axes.set_xticks(range(len(names)), [name.removeprefix("layer") for name in names])
 
 
 def strip(axes: Axes, cell: Sequence[Run], place: float, values: Sequence[float]) -> None:
