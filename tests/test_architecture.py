@@ -43,7 +43,7 @@ ALLOWED = {
     "layers": {"torch"},
     "observe": {
         *("torch", "params", "update", "layers", "data", "recorder", "seeds", "header"),
-        "untouched",
+        *("untouched", "tasks"),
     },
     "lightning": {"torch", "observe", "data", "recorder", "lightning"},
     "recorder": set(),
