@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from matplotlib.colors import Normalize
 from torch import nn
 
@@ -429,9 +428,8 @@ def test_the_command_draws_a_run_goes_on_and_refuses(zygote, tmp_path, monkeypat
     small = ["--points", "3", "--batches", "1"]
 
     # In this process, which has imported torch.
-    monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
-    command = importlib.import_module("surface").main
+    command = importlib.import_module("bnstudy.app.surface").main
     words = [*map(str, [folder, *small, "--directions", "pca"])]
     assert command(words) == 0
     pictures = [tmp_path / name for name in capsys.readouterr().out.splitlines()]
