@@ -40,7 +40,7 @@ ALLOWED = {
     "layers": {"torch"},
     "observe": {
         *("torch", "params", "update", "layers", "data", "recorder", "seeds", "header"),
-        "untouched",
+        *("tasks", "untouched"),
     },
     "lightning": {"torch", "observe", "data", "recorder", "lightning"},
     "recorder": set(),
