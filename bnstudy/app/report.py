@@ -92,8 +92,7 @@ def paper(
 ) -> str:
     """The paper as a report of W&B: its JSON, or its address once it is saved there."""
     try:
-        import dashboard
-        import paper_report
+        from bnstudy.app import dashboard, paper_report
         import wandb_workspaces  # noqa: F401
     except ImportError:
         refuse("The report needs wandb-workspaces: pip install 'bnstudy[dashboard]'.", 1)
