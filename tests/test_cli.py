@@ -190,10 +190,9 @@ IN_HYDRA = [
 
 def refusal(words: list[str]) -> str:
     """What scripts/train.py says of a command line before any work."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import overrides
-    from reproduce import REFUSALS, composed, split
-    from train import prepare, sentence
+    from bnstudy.app import overrides
+    from bnstudy.app.reproduce import REFUSALS, composed, split
+    from bnstudy.app.train import prepare, sentence
 
     try:
         overrides.read(words, multirun=False)

@@ -171,7 +171,7 @@ from joblib import Parallel, delayed
 sys.path.insert(0, sys.argv[1])
 
 def gpu(number):
-    import sweeps
+    from bnstudy.app import sweeps
     sweeps.share_machine(number)
     time.sleep(0.3)
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")
@@ -200,7 +200,7 @@ def test_processes_side_by_side_share_gpus_out(tmp_path, gpus, visible, workers,
         environment.pop(key, None)
     environment |= {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
     (tmp_path / "gpus.py").write_text(GPUS)
-    command = [sys.executable, str(tmp_path / "gpus.py"), str(ROOT / "scripts")]
+    command = [sys.executable, str(tmp_path / "gpus.py"), str(ROOT)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     side_by_side, alone = map(eval, done.stdout.splitlines())
     # Each process has one GPU for all of its runs.
@@ -231,7 +231,7 @@ def a_sweep_with_a_failure(cli, tmp_path, launcher: list[str], environment: dict
 @pytest.fixture
 def slurm(tmp_path: Path):
     """A Slurm of this machine; the environment in which its commands find it."""
-    script = ["sh", str(ROOT / "scripts" / "one_node_slurm.sh")]
+    script = ["sh", str(ROOT / "scripts" / "tools" / "one_node_slurm.sh")]
     folder = tmp_path / "slurm"
     started = subprocess.run([*script, "start", str(folder)], capture_output=True, text=True)
     assert started.returncode == 0, started.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, config, options
+from conftest import config, options
 from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -605,8 +605,7 @@ def test_a_record_is_not_overwritten_and_can_go_on(tmp_path):
 
 
 def test_figures_are_drawn_of_two_arms_recorded_so(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import figures as command
+    from bnstudy.app import figures as command
 
     runs, out = tmp_path / "runs", tmp_path / "out"
     for norm in ("none", "batch"):

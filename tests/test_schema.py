@@ -7,14 +7,11 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from conftest import CONFIGS, ROOT, config, options
+from conftest import CONFIGS, config, options
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import overrides
-import schema
-from train import CANNOT_START, run_name, sentence
+from bnstudy.app import overrides, schema
+from bnstudy.app.train import CANNOT_START, run_name, sentence
 
 ODD = [
     *(None, True, False, "no", "off", "abc", "", " ", "1", "null2", "~/x", "$HOME/x"),

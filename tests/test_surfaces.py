@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
 from matplotlib.colors import Normalize
 from torch import nn
 
@@ -518,9 +517,8 @@ def test_the_command_draws_a_run_goes_on_and_refuses(zygote, tmp_path, monkeypat
     small = ["--points", "3", "--batches", "1"]
 
     # In this process, which has imported torch.
-    monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
-    command = importlib.import_module("surface").main
+    command = importlib.import_module("bnstudy.app.surface").main
     words = [*map(str, [folder, *small, "--directions", "pca"])]
     assert command(words) == 0
     pictures = [tmp_path / name for name in capsys.readouterr().out.splitlines()]

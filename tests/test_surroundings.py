@@ -65,11 +65,11 @@ def test_a_full_stream_ends_no_run(tmp_path):
     ],
 )
 def test_a_command_that_cannot_print_ends_in_one_sentence_at_most(stdout, status, said):
-    code = "import streams; streams.leave_with(lambda: print('x' * 1_000_000))"
+    code = "from bnstudy import streams; streams.leave_with(lambda: print('x' * 1_000_000))"
     shell = f'set -o pipefail; "$0" -c "$1" {stdout}'
     done = subprocess.run(
         ["bash", "-c", shell, sys.executable, code],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
@@ -146,8 +146,7 @@ def test_a_damaged_record_hides_no_other(tmp_path):
 
 
 def test_the_commit_is_that_of_this_checkout(tmp_path, monkeypatch):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from train import git_revision
+    from bnstudy.session import git_revision
 
     own = git_revision()
     monkeypatch.setenv("GIT_DIR", str(tmp_path))

@@ -28,10 +28,9 @@ Script = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Script:
-    """Imports a script, as the scripts import each other."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    return import_module
+def script() -> Script:
+    """Imports a command by its name."""
+    return lambda name: import_module(f"bnstudy.app.{name}")
 
 
 @pytest.fixture(scope="module")

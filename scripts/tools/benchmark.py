@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizontalFlip, ToTensor
-from train import CONFIGS, build, choose_device, describe, describe_device
 
 from bnstudy import surfaces
+from bnstudy.app import CONFIGS
+from bnstudy.app.train import build, describe
 from bnstudy.curvature import top_eigenvalues
 from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
@@ -42,6 +43,7 @@ from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.sharpness import Sharpness
 from bnstudy.recorder import Recorder
 from bnstudy.results import load_run
+from bnstudy.session import choose_device, describe_device
 from bnstudy.train import gradients, train
 from bnstudy.update import Loss, Update, layers_of
 from bnstudy.wandb_mirror import wandb_run

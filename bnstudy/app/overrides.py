@@ -9,7 +9,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+from bnstudy.app import CONFIGS
+
 GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "hydra")
 LISTS = ("probes", "sweep")  # groups of which several options may be chosen
 WHOLE_GRIDS = ("experiment", "scale", "sweep")  # what the axes of a sweep come from

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import dashboard
-
 from bnstudy import claims
+from bnstudy.app import dashboard
 from bnstudy.claims import Claim, Result
 from bnstudy.figures import discover, title
 from bnstudy.report import paragraphs
