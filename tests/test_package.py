@@ -70,7 +70,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     left = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "bnstudy", source / "bnstudy", ignore=left)
+    for name in ("bnstudy", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=left)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     command = [sys.executable, "-c", build, str(made)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
@@ -92,10 +93,29 @@ def test_the_wheel_has_what_the_package_reads(wheel):
     for path in (ROOT / "bnstudy").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             assert (wheel / path.relative_to(ROOT)).is_file(), path
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert (wheel / "bnstudy" / path.relative_to(ROOT)).is_file(), path
     (metadata,) = wheel.glob("*.dist-info/METADATA")
     lines = metadata.read_text().partition("\n\n")[0].splitlines()
     needs = [line for line in lines if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert [line.split()[1].partition(">")[0] for line in needs] == ["torch", "numpy"]
+
+
+def test_the_command_of_the_wheel_trains_without_the_checkout(wheel, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(wheel)}
+    words = ["steps=2", "model.width=0.0625", "batch_size=16", "test_every=null", "progress=none"]
+    command = [sys.executable, "-m", "bnstudy", "train", "wandb.mode=disabled", *words]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    (record,) = tmp_path.glob("results/runs/demo/custom/*/run.jsonl")
+    assert '"git": "unknown"' in record.read_text()
+
+
+def test_the_command_names_its_commands():
+    for words, status, said in ((["--help"], 0, "reproduce"), (["draw"], 1, "draw is unknown")):
+        command = [sys.executable, "-m", "bnstudy", *words]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert ended.returncode == status and said in ended.stdout + ended.stderr
 
 
 def test_every_probe_can_be_imported_from_one_place():
