@@ -217,12 +217,12 @@ def test_hooks_of_transformers_are_removed():
 def test_norms_of_timm_show_what_their_activation_function_sees(name):
     layers = pytest.importorskip("timm.layers")
     torch.manual_seed(0)
-    norm = getattr(layers, name)(8)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), norm)
+    norm = getattr(layers, name)(32)
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), norm)
     batch = torch.randn(4, 3, 7, 10)
     update = observe(model, lambda outputs, _: outputs.square().mean(), batch, None)
     outputs = update.loss.activations(update.params, ["1"])["1"]
     shown = outputs if name == "LayerNorm2d" else outputs.relu()
-    assert outputs.shape == (4, 8, 5, 8) and torch.equal(shown, model(batch))
+    assert outputs.shape == (4, 32, 5, 8) and torch.equal(shown, model(batch))
     if name == "BatchNormAct2d":
-        assert outputs.mean((0, 2, 3)) == pytest.approx(torch.zeros(8), abs=1e-5)
+        assert outputs.mean((0, 2, 3)) == pytest.approx(torch.zeros(32), abs=1e-5)
