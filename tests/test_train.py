@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, build, lines, options, run, small_config
+from conftest import ROOT, build, data_of, lines, options, run, small_config
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from bnstudy import checkpoint
@@ -276,7 +276,8 @@ def golden_trajectory(tmp_path: Path) -> dict[str, list[dict]]:
             )
             data, network, optimizer = build(cfg)
             if model == "vgg":
-                train_set = Batch(data.train.inputs.double() / 255, data.train.targets)
+                whole = data_of(OmegaConf.to_yaml(cfg.data, resolve=True)).train
+                train_set = Batch(whole.inputs.double() / 255, whole.targets)
                 data = replace(data, train=train_set, test=None)
             network.double()
             recorder = Recorder(tmp_path / f"{model}_{norm}", {"fingerprint": "", "config": {}})
