@@ -1,7 +1,7 @@
 #!/bin/sh
 # A Slurm of this machine alone, to try hydra/launcher=slurm and for its test (Debian, Ubuntu; as root):
-#   sh scripts/one_node_slurm.sh start DIR    installs what is missing, starts munge, slurmctld, slurmd
-#   sh scripts/one_node_slurm.sh stop DIR     stops them
+#   sh scripts/tools/one_node_slurm.sh start DIR    installs what is missing, starts munge, slurmctld, slurmd
+#   sh scripts/tools/one_node_slurm.sh stop DIR     stops them
 # Everything lies in DIR. Commands of Slurm then need: export SLURM_CONF=DIR/slurm.conf
 set -eu
 
@@ -10,7 +10,7 @@ fail() {
     exit 1
 }
 
-[ $# -eq 2 ] || fail "usage: sh scripts/one_node_slurm.sh start|stop DIR"
+[ $# -eq 2 ] || fail "usage: sh scripts/tools/one_node_slurm.sh start|stop DIR"
 mkdir -p "$2"
 DIR=$(cd "$2" && pwd)
 export SLURM_CONF="$DIR/slurm.conf"
