@@ -168,7 +168,7 @@ BAD = {
     "optimizer._target_=torch.optim.LBFGS": "optimizer.momentum is no option of torch.optim.LBFGS",
     "threads=100000": "threads=100000 must be a whole number, 1 or more, 1024 at most or null.",
     "model.width=1e9": "There is no memory for this run: it asks for",
-    "norm._target_=bnstudy.norms.Nope": "norm._target_=bnstudy.norms.Nope cannot be imported (No module",
+    "norm._target_=bnstudy.norms.Nope": "norm._target_=bnstudy.norms.Nope cannot be imported (",
     "probes.landscape.multiples=[1e308]": "must be a list of numbers, each 3e+38 at most.",
     "wandb=disabled": "wandb=disabled replaces a section of the config; use wandb.mode=disabled.",
     "~wandb.project": "wandb.project is missing; give wandb.project=VALUE.",
