@@ -8,8 +8,8 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -376,7 +376,7 @@ class InstanceNorm(GroupNorm):
         return input * self.weight.view(unit) + self.bias.view(unit)
 
 
-class PositionNorm(nn.LayerNorm):
+class PositionNorm(nn.Module):
     """Normalization of each position of each sample over its features; inputs [N, C, ...].
 
     Ba et al. 2016 as transformers apply it to tokens, and ConvNeXt to images (Liu et al. 2022,
@@ -387,13 +387,17 @@ class PositionNorm(nn.LayerNorm):
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
         _check_number("eps", eps)
-        super().__init__(num_features, eps, affine)
+        self.num_features, self.eps = num_features, eps
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
 
     def forward(self, input: Tensor) -> Tensor:
         """The normalised input; the same in training and in evaluation mode."""
         _check_shape(self, input)
-        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+        last, shape = input.movedim(1, -1), (self.num_features,)
+        return F.layer_norm(last, shape, self.weight, self.bias, self.eps).movedim(-1, 1)
 
 
 class RMSNorm(nn.Module):
