@@ -19,7 +19,8 @@ import numpy as np
 from bnstudy import claims, figures
 from bnstudy.claims import Result, in_words
 from bnstudy.figures import style
-from bnstudy.results import Run, effective_beta, load_runs
+from bnstudy.measures.landscape import effective_beta, smaller_steps_beta
+from bnstudy.results import Run, load_runs
 
 RECORDS = "records"
 TEMPLATE = "README.jinja"
@@ -137,6 +138,7 @@ def readme(template: Path, runs: Mapping[str, Sequence[Run]], results: Sequence[
         runs=runs,
         claims={result.claim.name: result for result in results},
         effective_beta=effective_beta,
+        smaller_steps_beta=smaller_steps_beta,
         median=lambda values: in_words(float(np.median(list(values)))),
         hours=lambda own: f"{sum(run.seconds for run in own) / 3600:.1f}",
         verdicts=verdicts(results),

@@ -18,6 +18,8 @@ Mirror = Callable[[Line], None]
 # Reading a tensor waits for the device, so lines wait for each other, but not for long.
 LINES_PER_WRITE = 100
 SECONDS_PER_WRITE = 1.0
+# What every step of training records; the lr where a schedule may change it.
+LOSS, ACCURACY, LR = "train/loss", "train/accuracy", "train/lr"
 # How the lines of a record begin.
 STEP = re.compile(rb'\{"step": ?(\d+)[,}]')
 OTHERS = (b'{"header"', b'{"end"')
@@ -82,7 +84,7 @@ class Recorder:
             line |= {key: _plain(value) for key, value in record.items()}
             self._write(line)
             self._step = step
-            finite = math.isfinite(line.get("train/loss", 0.0))
+            finite = math.isfinite(line.get(LOSS, 0.0))
         self._written = time.monotonic()
         return finite
 
@@ -225,7 +227,7 @@ def count_steps(path: Path) -> int:
         return 0
     steps = 0
     for _, line in read_lines(path):
-        if "train/loss" in line or "train/lr" in line:
+        if LOSS in line or LR in line:
             steps = line["step"] + 1
     return steps
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from bnstudy import claims, figures
 from bnstudy.claims import Result, in_words, listed
 from bnstudy.figures import style
+from bnstudy.measures import train
 from bnstudy.results import Run
 
 SYMBOLS = {  # colour is never alone: a sign and the word go with it
@@ -253,17 +254,16 @@ def data_uri(figure: Figure) -> str:
 
 def facts(run: Run) -> dict[str, str]:
     """What the table of runs says of one."""
-    arm = style.ARMS.get(run.norm)
     return {
         "experiment": run.experiment,
-        "norm": arm.name if arm else run.norm,
+        "norm": style.arm(run.norm).name,
         "lr": in_words(run.lr),
         "seed": str(run.seed),
         "outcome": run.outcome,
-        "steps": f"{last(run, 'train/loss')[0] + 1} of {run.config['steps']}",
+        "steps": f"{last(run, train.LOSS)[0] + 1} of {run.config['steps']}",
         "seconds": in_words(last(run, "time")[1]),
-        "loss": in_words(last(run, "train/loss")[1]),
-        "accuracy": in_words(100 * last(run, "test/accuracy")[1]),
+        "loss": in_words(last(run, train.LOSS)[1]),
+        "accuracy": in_words(100 * last(run, train.TEST_ACCURACY)[1]),
         "name": run.directory.name,
     }
 

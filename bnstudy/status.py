@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnstudy.lock import is_locked
-from bnstudy.recorder import find_damage, open_record, parse, read_header, read_outcome
+from bnstudy.recorder import LOSS, find_damage, open_record, parse, read_header, read_outcome
 
 TAIL = 1_000_000  # bytes: the last lines of a record, some of which hold histograms
 
@@ -78,7 +78,7 @@ def read_pace(record: Path) -> tuple[int, float]:
         if record.exists():
             file.seek(max(0, record.stat().st_size - TAIL))
         lines = file.read().splitlines(keepends=True)[1:]  # without a first line cut in two
-    parsed = [parse(line) for line in lines if b'"train/loss"' in line]
+    parsed = [parse(line) for line in lines if f'"{LOSS}"'.encode() in line]
     steps = [line for line in parsed if line and {"step", "time"} <= set(line)]
     if not steps:
         return 0, 0.0

@@ -447,7 +447,7 @@ def choose_device(name: str) -> "torch.device":
 
 def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
     """The views of the run with that header that the config asks for."""
-    from bnstudy import mirrors
+    from bnstudy import terminal
 
     cfg, name = job.cfg, job.directory.name
     chosen: list[Mirror] = []
@@ -455,7 +455,7 @@ def choose_mirrors(job: Job, header: dict[str, Any]) -> list["Mirror"]:
         chosen.append(wandb_run(job.directory, header, **cfg.wandb))
     if cfg.progress == "auto":
         on_terminal = sys.stderr.isatty()
-        show = mirrors.progress_bar if on_terminal else mirrors.progress_lines
+        show = terminal.progress_bar if on_terminal else terminal.progress_lines
         chosen.append(show(name, cfg.steps))
     return chosen
 

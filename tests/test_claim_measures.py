@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from claim_runs import cell, series, walks, write
 
-from bnstudy import results
 from bnstudy.claims import (
     Arm,
-    added,
     covariate_shift,
     depth,
     judging,
@@ -24,11 +22,31 @@ from bnstudy.claims import (
     norms,
     placement,
     primary,
-    reductions,
     scale_and_shift,
-    shift,
     smooth_landscape,
     training,
+)
+from bnstudy.claims.comparisons import loss_ratio, orders
+from bnstudy.claims.this_study import late_beta_ratio
+from bnstudy.measures.activations import linear_share
+from bnstudy.measures.covariate_shift import accuracy_at, middle_layer
+from bnstudy.measures.grids import best, matched
+from bnstudy.measures.internal_covariate_shift import correlation, lowest_cosine, sign_share
+from bnstudy.measures.landscape import (
+    beta_at_edge,
+    loss_width,
+    own_change,
+    pinned_by_grid,
+    pinned_share,
+    relative_change,
+)
+from bnstudy.measures.layers import layer_key
+from bnstudy.measures.train import (
+    above_chance,
+    final_loss,
+    final_percent,
+    steps_to_batch_level,
+    training_accuracy,
 )
 from bnstudy.results import Run
 
@@ -46,12 +64,12 @@ def accuracy(directory: Path, values: Sequence[float], seed: int = 0, **config: 
 def test_steps_to_a_level_are_counted_by_a_running_mean(tmp_path: Path) -> None:
     # 2,000 samples are 33 batches of 64: half of them are past the jump at step 100, 90 % at 113.
     run = accuracy(tmp_path, [0.0] * 100 + [1.0] * 800, steps=900)
-    assert results.steps_to(run, 0.5) == 101
-    assert results.steps_to(run, 0.9) == 114
+    assert steps_to_batch_level(run, 0.5) == 101
+    assert steps_to_batch_level(run, 0.9) == 114
     never = accuracy(tmp_path, [0.4] * 900, seed=1, steps=900)
-    assert results.steps_to(never, 0.5) == math.inf
+    assert steps_to_batch_level(never, 0.5) == math.inf
     short = accuracy(tmp_path, [0.0, 1.0], seed=2, steps=900)
-    assert results.steps_to(short, 0.5) == 2
+    assert steps_to_batch_level(short, 0.5) == 2
 
 
 def test_noise_alone_does_not_reach_a_level(tmp_path: Path) -> None:
@@ -59,7 +77,7 @@ def test_noise_alone_does_not_reach_a_level(tmp_path: Path) -> None:
     batches = np.random.default_rng(0).binomial(64, 0.42, 400) / 64
     assert batches.max() > 0.5
     run = accuracy(tmp_path, batches.tolist(), steps=400)
-    assert results.steps_to(run, 0.5) == math.inf
+    assert steps_to_batch_level(run, 0.5) == math.inf
 
 
 def test_accuracies_at_the_end(tmp_path: Path) -> None:
@@ -68,12 +86,12 @@ def test_accuracies_at_the_end(tmp_path: Path) -> None:
         for step in range(10)
     ]
     run = write(tmp_path, lines, steps=10)
-    assert reductions.training_accuracy(run, share=0.1) == pytest.approx(90)
-    assert reductions.training_accuracy(run, share=0.3) == pytest.approx(80)
-    assert reductions.accuracy(run) == pytest.approx(55)
-    assert reductions.above_chance(run) == pytest.approx(45)
+    assert training_accuracy(run, share=0.1) == pytest.approx(90)
+    assert training_accuracy(run, share=0.3) == pytest.approx(80)
+    assert final_percent(run) == pytest.approx(55)
+    assert above_chance(run) == pytest.approx(45)
     diverged = write(tmp_path, lines, steps=10, seed=1, outcome="diverged")
-    assert reductions.above_chance(diverged) == 0
+    assert above_chance(diverged) == 0
     assert training.test_difference(diverged, run) == pytest.approx(45)
     assert training.training_difference(diverged, run) == pytest.approx(100 * 0.8 - 10)
 
@@ -81,11 +99,11 @@ def test_accuracies_at_the_end(tmp_path: Path) -> None:
 def test_the_final_loss_is_a_median_over_the_last_hundredth(tmp_path: Path) -> None:
     values = [9.0] * 297 + [1.0, 5.0, 2.0]
     run = write(tmp_path, series("train/loss", values), steps=300)
-    assert reductions.final_loss(run) == 2
+    assert final_loss(run) == 2
     diverged = write(tmp_path, series("train/loss", values), seed=1, steps=300, outcome="diverged")
-    assert reductions.final_loss(diverged) == math.inf
-    assert reductions.loss_ratio(diverged, run) == math.inf
-    assert math.isnan(reductions.loss_ratio(diverged, diverged))
+    assert final_loss(diverged) == math.inf
+    assert loss_ratio(diverged, run) == math.inf
+    assert math.isnan(loss_ratio(diverged, diverged))
     assert lp.worst_loss_ratio(run, run, diverged) == math.inf
 
 
@@ -103,32 +121,32 @@ def test_cosines_of_the_deep_linear_network(tmp_path: Path) -> None:
 
     # At nine steps in ten the cosine is 1; what it exceeds at 95 % of them is 0.
     mostly = of(0, [math.nan, *[1.0] * 90, *[0.0] * 10], seventeenth=1.0)
-    assert shift.lowest_cosine(mostly) == 0
-    assert shift.lowest_cosine(of(1, [1.0] * 9, seventeenth=-0.3)) == -0.3
+    assert lowest_cosine(mostly) == 0
+    assert lowest_cosine(of(1, [1.0] * 9, seventeenth=-0.3)) == -0.3
     opposite = of(2, [0.2, 0.3, 0.4], seventeenth=-0.9)
-    assert shift.correlation(opposite) == 0.9
+    assert correlation(opposite) == 0.9
 
 
 def test_the_loss_range_is_the_highest_less_the_lowest_loss(tmp_path: Path) -> None:
     run = write(tmp_path, walks([[1, 2, 4, 16], [3, 3, 3, 3], [1, 2, math.inf, 4]]))
-    assert list(reductions.loss_width(run)[1]) == [15, 0, math.inf]
-    assert list(reductions.loss_width(run, "landscape/random_loss")[1]) == [15, 0, math.inf]
+    assert list(loss_width(run)[1]) == [15, 0, math.inf]
+    assert list(loss_width(run, "landscape/random_loss")[1]) == [15, 0, math.inf]
 
 
 def test_gradient_changes_are_relative_to_the_gradient(tmp_path: Path) -> None:
     changes = [[1, 2, 3, 8], [1, 2, 3, 6], [1, 2, 3, 1000]]
     standard = write(tmp_path, walks(changes, length=2.0), steps=6)
-    assert list(reductions.relative_change(standard)[1]) == [4, 3, 500]
-    assert list(reductions.own_change(standard)[1]) == [1, 1, 1]
+    assert list(relative_change(standard)[1]) == [4, 3, 500]
+    assert list(own_change(standard)[1]) == [1, 1, 1]
 
 
 def test_orders_of_magnitude_lie_between_the_highest_values(tmp_path: Path) -> None:
     standard = write(tmp_path, walks([[1, 2, 3, 8], [1, 2, 3, 1000]]))
     batch, l1 = (write(tmp_path, walks([[1, 1, 1, a]]), b) for a, b in ((4, "batch"), (1, "l1")))
-    assert reductions.orders(standard, batch, l1) == pytest.approx(math.log10(1000 / 4))
+    assert orders(standard, batch, l1) == pytest.approx(math.log10(1000 / 4))
     assert landscape.loss_orders(standard, l1) == pytest.approx(3)
     exploded = write(tmp_path, walks([[1, 1, 1, 1]]), seed=1, outcome="diverged")
-    assert reductions.orders(exploded, batch) == math.inf
+    assert orders(exploded, batch) == math.inf
 
 
 def test_effective_beta_is_pinned_by_the_grid_or_at_the_edge() -> None:
@@ -145,17 +163,17 @@ def test_effective_beta_is_pinned_by_the_grid_or_at_the_edge() -> None:
 
     pinned = of([1, 1, 1, 1], [0.4, 1.0])  # it turns completely within lr / 8: beta is 128 there
     at_edge = of([1, 1, 1, 1], [20 * 0.1 / 64, 20 * 0.1 / 8])
-    assert added.pinned_share(pinned) == added.pinned_share(pinned, at_edge) == 1
-    assert added.pinned_by_grid(pinned) == 1
-    assert added.pinned_by_grid(at_edge) == 0
-    assert added.pinned_by_grid(pinned, at_edge) == 0.5
+    assert pinned_share(pinned) == pinned_share(pinned, at_edge) == 1
+    assert pinned_by_grid(pinned) == 1
+    assert pinned_by_grid(at_edge) == 0
+    assert pinned_by_grid(pinned, at_edge) == 0.5
     free = of([0.5, 0.5, 0.5, 0.5], [0.4, 1.0])
-    assert added.pinned_share(free) == 0
-    assert math.isnan(added.pinned_by_grid(free))
+    assert pinned_share(free) == 0
+    assert math.isnan(pinned_by_grid(free))
     few = of([1, 1, 1, 1], [0.4, 1.0])
     for steps, values in few.records.values():
         del steps[4:], values[4:]
-    assert math.isnan(added.pinned_share(few)) and math.isnan(added.pinned_by_grid(few))
+    assert math.isnan(pinned_share(few)) and math.isnan(pinned_by_grid(few))
 
 
 def test_the_edge_of_stability_is_measured_late(tmp_path: Path) -> None:
@@ -165,10 +183,10 @@ def test_the_edge_of_stability_is_measured_late(tmp_path: Path) -> None:
             line["step"] = step
         return write(tmp_path, lines, norm, lr=1e-6, experiment="deep_linear")
 
-    assert reductions.beta_at_edge(of("batch", 2e6)) == pytest.approx(1)
-    assert added.late_beta_ratio(of("none", 2e4), of("batch", 2e6)) == pytest.approx(100)
+    assert beta_at_edge(of("batch", 2e6)) == pytest.approx(1)
+    assert late_beta_ratio(of("none", 2e4), of("batch", 2e6)) == pytest.approx(100)
     early = write(tmp_path, walks([[1, 1, 1, 1]]), seed=1)
-    assert math.isnan(reductions.beta_at_edge(early))
+    assert math.isnan(beta_at_edge(early))
 
 
 def test_the_sign_of_the_cosine_follows_the_share_below(tmp_path: Path) -> None:
@@ -179,20 +197,20 @@ def test_the_sign_of_the_cosine_follows_the_share_below(tmp_path: Path) -> None:
         | {f"internal_covariate_shift/share_below/layer{number}": b for number in (9, 17)}
         for step, (a, b) in enumerate(zip(cosines, shares, strict=True))
     ]
-    assert added.sign_share(write(tmp_path, lines, experiment="deep_linear")) == 0.75
+    assert sign_share(write(tmp_path, lines, experiment="deep_linear")) == 0.75
     early = [line | {"step": line["step"] - 1000} for line in lines]
-    assert math.isnan(added.sign_share(write(tmp_path, early, experiment="deep_linear")))
+    assert math.isnan(sign_share(write(tmp_path, early, experiment="deep_linear")))
 
 
 def test_layers_stand_for_those_at_the_same_depth(tmp_path: Path) -> None:
     lines: list[made_up.Line] = [{"step": 0} | {f"x/layer{i}": 1.0 for i in (1, 4, 6, 8, 9)}]
     run = write(tmp_path, lines)
-    assert reductions.layer(run, 6, 13, "x") == "x/layer6"
+    assert layer_key(run, 6, 13, "x") == "x/layer6"
     shallow = replace(run, header=run.header | {"layers": [f"layer{i}" for i in range(1, 10)]})
-    assert reductions.layer(shallow, 13, 13, "x") == "x/layer8"  # the ninth is the linear one
-    assert reductions.layer(shallow, 6, 13, "x") == "x/layer4"
+    assert layer_key(shallow, 13, 13, "x") == "x/layer8"  # the ninth is the linear one
+    assert layer_key(shallow, 6, 13, "x") == "x/layer4"
     with pytest.raises(KeyError, match="vgg_none_0.1_0 has no y"):
-        reductions.layer(run, 6, 13, "y")
+        layer_key(run, 6, 13, "y")
 
 
 def test_arms_are_told_apart_by_norm_and_learning_rate(tmp_path: Path) -> None:
@@ -208,12 +226,12 @@ def test_arms_are_told_apart_by_norm_and_learning_rate(tmp_path: Path) -> None:
 def test_options_of_runs_are_matched_over_blocks() -> None:
     ours = [cell(lr=lr) for lr in (0.01, 0.1, 1)]
     theirs = [cell("batch", lr) for lr in (1, 0.1)]
-    matched = reductions.matched(ours, theirs, by=("optimizer.lr",))
-    assert [[run.lr for run in runs] for runs in matched] == [[0.1, 1], [0.1, 1]]
-    matched = reductions.matched(ours, theirs[:1], theirs, by=("optimizer.lr",))
-    assert [[run.lr for run in runs] for runs in matched] == [[1], [1], [1]]
-    assert reductions.best(ours, lambda run: run.lr) == 1
-    assert math.isnan(reductions.best([], lambda run: run.lr))
+    shared = matched(ours, theirs, by=("optimizer.lr",))
+    assert [[run.lr for run in runs] for runs in shared] == [[0.1, 1], [0.1, 1]]
+    shared = matched(ours, theirs[:1], theirs, by=("optimizer.lr",))
+    assert [[run.lr for run in runs] for runs in shared] == [[1], [1], [1]]
+    assert best(ours, lambda run: run.lr) == 1
+    assert math.isnan(best([], lambda run: run.lr))
 
 
 def test_the_own_change_is_that_over_the_step_taken() -> None:
@@ -222,8 +240,8 @@ def test_the_own_change_is_that_over_the_step_taken() -> None:
         "landscape/gradient_change": [[9, 1, 9], [9, 6, 9], [9, math.nan, 9]],
         "landscape/gradient_norm": [2.0, 3.0, 1.0],
     }
-    assert list(reductions.own_change(cell(records=landscape))[1]) == [0.5, 2, math.inf]
-    assert np.isnan(reductions.own_change(cell(lr=0.3, records=landscape))[1]).all()
+    assert list(own_change(cell(records=landscape))[1]) == [0.5, 2, math.inf]
+    assert np.isnan(own_change(cell(lr=0.3, records=landscape))[1]).all()
 
 
 def grid(norm: str, accuracies: Mapping[str, Sequence[float | None]]) -> list[Run]:
@@ -327,13 +345,13 @@ def growing(factor: float, layers: int, stages: Sequence[float] = (1, 1, 1)) -> 
 
 def test_the_growth_of_the_gradient_is_that_within_stages_of_the_deepest_network() -> None:
     deep = growing(1.2, 20)
-    assert depth.growth_per_layer([growing(3.0, 14), deep]) == pytest.approx(1.2)
+    assert depth.growth_in_deepest([growing(3.0, 14), deep]) == pytest.approx(1.2)
     # Stages of other widths have other sizes of the gradient; that is no growth.
-    assert depth.growth_per_layer([growing(1.0, 20, stages=(1, 10, 100))]) == pytest.approx(1)
+    assert depth.growth_in_deepest([growing(1.0, 20, stages=(1, 10, 100))]) == pytest.approx(1)
     vanished = growing(1.2, 20)
     vanished.records["gradients/norm/layer5"] = ([0], [0.0])
-    assert math.isnan(depth.growth_per_layer([vanished]))
-    assert math.isnan(depth.growth_per_layer([growing(1.2, 5)]))
+    assert math.isnan(depth.growth_in_deepest([vanished]))
+    assert math.isnan(depth.growth_in_deepest([growing(1.2, 5)]))
 
 
 def test_placements_are_compared_over_the_learning_rates_that_all_have() -> None:
@@ -357,7 +375,7 @@ def test_what_an_activation_function_sees_is_averaged_over_hidden_layers_and_lat
 
     run = of("batch_no_affine", 0.4, 0.8)
     assert scale_and_shift.zeros(run) == pytest.approx(0.6)
-    assert scale_and_shift.linear_range(run) == pytest.approx(0.6)
+    assert linear_share(run) == pytest.approx(0.6)
     others = of("none", 0.1, 0.3), of("batch", 0.2, 0.3)
     assert scale_and_shift.more_linear(run, *others) == pytest.approx(0.35)
     with pytest.raises(KeyError, match="has no activations/zeros"):
@@ -397,9 +415,9 @@ def test_who_does_not_train_has_no_accuracy_to_lose() -> None:
     assert math.isnan(covariate_shift.lost_to_data(stuck))
     diverged = shifted([0.8, 0.4, 0.1], [0.8, 0.7, 0.6], outcome="diverged")
     assert math.isnan(covariate_shift.lost_inside(diverged))
-    assert math.isnan(covariate_shift.accuracy_at(stuck, "running", "layer1", 0.5))
+    assert math.isnan(accuracy_at(stuck, "running", "layer1", 0.5))
     with pytest.raises(KeyError, match="of a layer inside"):
-        covariate_shift.middle_layer(cell())
+        middle_layer(cell())
 
 
 def test_the_share_of_the_gain_that_another_norm_has() -> None:

@@ -21,12 +21,13 @@ from bnstudy.claims import (
     Claim,
     Control,
     Needs,
-    added,
     greater,
     judging,
     norms,
-    reductions,
 )
+from bnstudy.claims.comparisons import BATCH, STANDARD
+from bnstudy.claims.this_study import TOPIC
+from bnstudy.measures.train import final_loss, final_percent
 from bnstudy.results import Run
 
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
@@ -40,7 +41,7 @@ CURVES = json.loads(
 
 def final(standard: Run, batch: Run) -> float:
     """What the test claim measures."""
-    return reductions.final_loss(standard) / reductions.final_loss(batch)
+    return final_loss(standard) / final_loss(batch)
 
 
 CLAIM = Claim(
@@ -49,7 +50,7 @@ CLAIM = Claim(
     title="A claim",
     says="They say | so.",
     source="section 1",
-    arms=(reductions.STANDARD, reductions.BATCH),
+    arms=(STANDARD, BATCH),
     quantity="final loss",
     measure=final,
     rule=greater(paper=2),
@@ -253,8 +254,8 @@ def test_no_seed_picks_the_number_that_it_reports() -> None:
     claim = replace(
         GRID,
         arms=(Arm("BatchNorm", "vgg", "batch", None),),
-        measure=reductions.accuracy,
-        pick=reductions.accuracy,
+        measure=final_percent,
+        pick=final_percent,
     )
     result = claims.judge(claim, {"vgg": runs})
     assert result.by_seed == pytest.approx({0: 50, 1: 30, 2: 30})
@@ -334,19 +335,19 @@ def test_an_arm_can_be_told_by_options() -> None:
 
 
 def test_the_papers_topics_come_first_and_have_a_module_each() -> None:
-    found = claims.discover()
+    found = claims.topics()
     assert list(found)[: len(claims.PAPER)] == list(claims.PAPER)
     assert not {"judging", "rules", "tables", "reductions"} & set(found)
     topics = {name: {claim.topic for claim in module.CLAIMS} for name, module in found.items()}
     assert all(own == {found[name].TOPIC} for name, own in topics.items())
-    assert claims.ADDED == added.TOPIC
+    assert claims.ADDED == TOPIC
     assert set(claims.OTHERS) == {found[name].TOPIC for name in found if name not in claims.PAPER}
 
 
 def test_a_new_topic_is_one_more_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "zebra.py").write_text("CLAIMS = ()\n")
     monkeypatch.setattr(claims, "__path__", [*claims.__path__, str(tmp_path)])
-    assert list(claims.discover())[-1] == "zebra"
+    assert list(claims.topics())[-1] == "zebra"
     monkeypatch.delitem(sys.modules, "bnstudy.claims.zebra")
 
 

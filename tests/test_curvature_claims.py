@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from bnstudy import claims
-from bnstudy.claims import curvature, reductions
+from bnstudy.claims import curvature
+from bnstudy.measures.batch_sharpness import CURVATURE
+from bnstudy.measures.series import second_half, together
+from bnstudy.measures.sharpness import EIGENVALUES, sharpness
 from bnstudy.results import Run
 
 BY_NAME = {claim.name: claim for claim in curvature.CLAIMS}
-SHARPNESS, CURVATURE = curvature.SHARPNESS, curvature.CURVATURE
+SHARPNESS, CURVATURE = EIGENVALUES["batch"], CURVATURE["batch"]
 
 
 def run(
@@ -98,7 +101,7 @@ def of_seeds(make: Any, *args: Any, **of: Any) -> list[Run]:
 
 def test_sharpness_is_compared_with_2_over_lr_in_the_second_half() -> None:
     rising = run({SHARPNESS: [[float(step)] for step in range(10)]})
-    assert list(curvature.second_half(rising, curvature.sharpness(rising))) == [5, 6, 7, 8, 9]
+    assert list(second_half(rising, sharpness(rising))) == [5, 6, 7, 8, 9]
     assert curvature.sharpness_at_edge(sharp(500.0, 20.0)) == pytest.approx(1)
     assert curvature.batch_sharpness_at_edge(sharp(500.0, 20.0)) == pytest.approx(1)
     assert curvature.sharpness_at_edge(sharp(500.0, 20.0, lr=0.01)) == pytest.approx(0.1)
@@ -326,7 +329,7 @@ def test_effective_beta_of_the_step_taken_is_the_curvature_of_a_quadratic() -> N
 def test_measures_are_compared_at_the_steps_that_both_have() -> None:
     one = (np.array([0, 5, 10]), np.array([1.0, 2.0, 3.0]))
     other = (np.array([0, 10, 20]), np.array([4.0, 5.0, 6.0]))
-    steps, ours, theirs = reductions.together(one, other)
+    steps, ours, theirs = together(one, other)
     assert (list(steps), list(ours), list(theirs)) == ([0, 10], [1, 3], [4, 5])
 
 

@@ -12,8 +12,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnstudy import results
 from bnstudy.figures import effective_beta, panels, scale_free, sharpness, spectra, style
+from bnstudy.figures.sharpness import scaled
+from bnstudy.measures.sharpness import top_eigenvalue
+from bnstudy.measures.spectrum import WIDTH, gradient_share, outlier_ratio, smoothed_density
 from bnstudy.results import Run
 
 EIGENVALUES, CURVATURE = "sharpness/batch_eigenvalues", "batch_sharpness/batch_curvature"
@@ -87,8 +89,8 @@ def test_running_statistics_are_told_apart_from_the_batch_s(drawn: Figure) -> No
 
 
 def test_larger_learning_rates_are_darker() -> None:
-    light, dark = (sharpness.look("batch", number, 2)["color"] for number in (0, 1))
-    assert sum(light) > sum(dark) == pytest.approx(sum(style.ARMS["batch"].tint(0)))
+    light, dark = (sharpness.shade_of("batch", number, 2)["color"] for number in (0, 1))
+    assert sum(light) > sum(dark) == pytest.approx(sum(style.LOOKS["batch"].tint(0)))
 
 
 def changed(one: Run, **of: Any) -> Run:
@@ -184,8 +186,8 @@ def quadratic(curvature: float, lr: float = 0.1, norm: str = "none") -> Run:
 
 
 def test_on_a_quadratic_the_three_measures_are_its_curvature() -> None:
-    for _, _, measure, _ in effective_beta.MEASURES:
-        steps, values = effective_beta.times_lr(quadratic(5.0), measure)
+    for _, _, measure, _ in effective_beta.CURVES:
+        steps, values = effective_beta.scaled(quadratic(5.0), measure)
         np.testing.assert_allclose(values, [0.5] * 3)
         assert list(steps) == [0, 5, 10]
 
@@ -201,18 +203,18 @@ def test_negative_curvature_is_drawn_below_zero() -> None:
 
 def test_the_levels_of_effective_beta_coincide_for_the_papers_step_sizes() -> None:
     axes = Figure().subplots()
-    effective_beta.levels(axes, [quadratic(1.0)])
+    effective_beta.uninformative_levels(axes, [quadratic(1.0)])
     assert level(axes) == [2]
     wide = quadratic(1.0)
     wide.records["landscape/step_size"][1][:] = [[0.001, 0.1, 0.2, 0.4]] * 3
     axes = Figure().subplots()
-    effective_beta.levels(axes, [wide])
+    effective_beta.uninformative_levels(axes, [wide])
     assert level(axes) == pytest.approx([2, 100])
 
 
 def test_with_momentum_the_levels_of_effective_beta_differ() -> None:
     axes = Figure().subplots()
-    effective_beta.levels(axes, [changed(quadratic(1.0), momentum=0.9)])
+    effective_beta.uninformative_levels(axes, [changed(quadratic(1.0), momentum=0.9)])
     assert level(axes) == pytest.approx([3.8, 2])
     assert "2(1+β)/lr" in axes.get_legend_handles_labels()[1]
 
@@ -224,10 +226,10 @@ def test_under_a_schedule_effective_beta_is_times_the_lr_of_its_step() -> None:
     for key in ("step_size", "gradient_change"):
         rows = one.records[f"landscape/{key}"][1]
         rows[:] = [[value * lr / 0.1 for value in rows[0]] for lr in lrs]
-    for _, _, measure, _ in effective_beta.MEASURES:
-        np.testing.assert_allclose(effective_beta.times_lr(one, measure)[1], [0.5, 0.5, 0.1])
+    for _, _, measure, _ in effective_beta.CURVES:
+        np.testing.assert_allclose(effective_beta.scaled(one, measure)[1], [0.5, 0.5, 0.1])
     axes = Figure().subplots()
-    effective_beta.levels(axes, [one])
+    effective_beta.uninformative_levels(axes, [one])
     assert level(axes) == pytest.approx([2])
 
 
@@ -252,9 +254,9 @@ def test_an_axis_of_few_decades_has_numbers_between_them() -> None:
 def test_a_smoothed_density_has_the_moments_of_the_quadrature() -> None:
     nodes = np.array([[4.0, 1.0, 0.0], [5.0, 1.0, -1.0]])
     weights = np.array([[0.1, 0.2, 0.7], [0.05, 0.25, 0.7]])
-    xs, values, floor = spectra.smoothed(nodes, weights)
+    xs, values, floor = smoothed_density(nodes, weights)
     expected = (nodes * weights).sum() / 2
-    sigma = spectra.WIDTH * 6
+    sigma = WIDTH * 6
     assert np.trapezoid(values, xs) == pytest.approx(1, abs=1e-3)
     assert np.trapezoid(xs * values, xs) == pytest.approx(expected, abs=1e-3)
     squares = (nodes**2 * weights).sum() / 2 + sigma**2
@@ -267,10 +269,10 @@ def test_a_smoothed_density_has_the_moments_of_the_quadrature() -> None:
 def test_a_density_leaves_out_what_is_not_finite() -> None:
     nodes = np.array([[2.0, 0.0], [math.nan, math.nan]])
     weights = np.array([[0.5, 0.5], [math.nan, math.nan]])
-    xs, values, _ = spectra.smoothed(nodes, weights)
+    xs, values, _ = smoothed_density(nodes, weights)
     assert np.trapezoid(values, xs) == pytest.approx(1, abs=1e-3)
-    assert len(spectra.smoothed(nodes[1:], weights[1:])[0]) == 0
-    assert len(spectra.smoothed(np.zeros((1, 3)), np.ones((1, 3)) / 3)[0]) == 0
+    assert len(smoothed_density(nodes[1:], weights[1:])[0]) == 0
+    assert len(smoothed_density(np.zeros((1, 3)), np.ones((1, 3)) / 3)[0]) == 0
 
 
 def spectrum(eigenvalues: Sequence[float], **records: Sequence[Any]) -> Run:
@@ -287,12 +289,12 @@ def spectrum(eigenvalues: Sequence[float], **records: Sequence[Any]) -> Run:
 
 def test_outliers_are_measured_by_the_eleventh_eigenvalue() -> None:
     values = [30.0, *[20.0] * 9, 3.0]
-    np.testing.assert_allclose(results.outlier_ratio(spectrum(values))[1], [10] * 3)
-    assert np.isnan(results.outlier_ratio(spectrum(values[:10]))[1]).all()
-    assert np.isposinf(results.outlier_ratio(spectrum([*values[:10], -1.0]))[1]).all()
-    assert np.isposinf(results.outlier_ratio(spectrum([*values[:10], 0.0]))[1]).all()
-    assert np.isnan(results.outlier_ratio(spectrum([*values[:10], math.nan]))[1]).all()
-    assert np.isnan(results.outlier_ratio(spectrum([-1.0] * 11))[1]).all()
+    np.testing.assert_allclose(outlier_ratio(spectrum(values))[1], [10] * 3)
+    assert np.isnan(outlier_ratio(spectrum(values[:10]))[1]).all()
+    assert np.isposinf(outlier_ratio(spectrum([*values[:10], -1.0]))[1]).all()
+    assert np.isposinf(outlier_ratio(spectrum([*values[:10], 0.0]))[1]).all()
+    assert np.isnan(outlier_ratio(spectrum([*values[:10], math.nan]))[1]).all()
+    assert np.isnan(outlier_ratio(spectrum([-1.0] * 11))[1]).all()
 
 
 def test_infinite_outliers_are_drawn_at_the_top() -> None:
@@ -324,15 +326,15 @@ def test_densities_of_one_step_have_the_same_axes_if_they_can_be_seen() -> None:
 
 
 def test_the_gradient_share_is_that_of_ten_eigenvectors() -> None:
-    np.testing.assert_allclose(results.gradient_share(spectrum([1.0] * 11))[1], [0.5] * 3)
+    np.testing.assert_allclose(gradient_share(spectrum([1.0] * 11))[1], [0.5] * 3)
 
 
 def test_densities_are_of_steps_that_both_arms_have() -> None:
     long = spectrum([1.0] * 11)
     short = run({"spectrum/batch_nodes": [[[3.0, 1.0]]] * 2}, "batch", experiment="spectra")
-    assert spectra.steps_of([long]) == [0, 5, 10]
-    assert spectra.steps_of([long, short]) == [0, 5]
-    assert spectra.steps_of([run({})]) == [0]
+    assert spectra.shown_steps([long]) == [0, 5, 10]
+    assert spectra.shown_steps([long, short]) == [0, 5]
+    assert spectra.shown_steps([run({})]) == [0]
 
 
 def test_running_statistics_have_their_own_row_where_they_were_recorded() -> None:
@@ -342,8 +344,8 @@ def test_running_statistics_have_their_own_row_where_they_were_recorded() -> Non
         for key in ("nodes", "weights")
     }
     batch = run(records, "batch", experiment="spectra")
-    assert spectra.rows_of([batch]) == list(spectra.ARMS)
-    assert spectra.rows_of([spectrum([1.0])]) == list(spectra.ARMS)[:2]
+    assert spectra.shown_rows([batch]) == list(spectra.ROWS)
+    assert spectra.shown_rows([spectrum([1.0])]) == list(spectra.ROWS)[:2]
 
 
 # Without scale
@@ -374,18 +376,22 @@ def test_reductions_without_scale(of: Any, expected: Sequence[float]) -> None:
 
 
 def test_sharpness_times_lr() -> None:
-    np.testing.assert_allclose(scale_free.scaled_sharpness(weights(), EIGENVALUES)[1], [3] * 3)
+    np.testing.assert_allclose(scaled(weights(), top_eigenvalue)[1], [3] * 3)
 
 
 def test_the_layers_shown_are_before_a_norm() -> None:
-    assert scale_free.hidden_layers([run({}), weights()]) == ["layer1", "layer7", "layer13"]
-    assert scale_free.layer_names([weights()]) == "layers 1, 7 and 13 of 14"
-    assert scale_free.hidden_layers([run({})]) == []
+    assert scale_free.layers_before_norms([run({}), weights()]) == [
+        "layer1",
+        "layer7",
+        "layer13",
+    ]
+    assert scale_free.layers_note([weights()]) == "layers 1, 7 and 13 of 14"
+    assert scale_free.layers_before_norms([run({})]) == []
 
 
 def test_every_layer_is_a_line_the_last_one_darkest() -> None:
     axes = Figure().subplots()
-    scale_free.by_layer(axes, [weights(), weights("none")], scale_free.growth)
+    scale_free.curves_by_layer(axes, [weights(), weights("none")], scale_free.growth)
     assert len(curves(axes)) == 6
     colours = [sum(line.get_color()) for line in axes.lines[:3]]
     assert colours == sorted(colours, reverse=True)

@@ -29,10 +29,7 @@ from bnstudy.figures import (
     covariate_shift,
     depth,
     effective_beta,
-    figure8a,
-    figure8b,
     figure11,
-    grids,
     lr_by_init,
     norms,
     panels,
@@ -43,6 +40,14 @@ from bnstudy.figures import (
     style,
     wrong_envelope,
 )
+from bnstudy.figures.sweeps import all_depths
+from bnstudy.measures.activations import in_linear_range, middle_hidden_layer, unit_percentiles
+from bnstudy.measures.covariate_shift import SIZE, accuracies_by_size
+from bnstudy.measures.internal_covariate_shift import typical_shift
+from bnstudy.measures.landscape import CHANGE, LOSS, own_step, roughness
+from bnstudy.measures.moments import moment_distance, moment_since_start
+from bnstudy.measures.series import spearman
+from bnstudy.measures.train import training_accuracy
 from bnstudy.results import Run
 
 ROOT = Path(__file__).parent.parent
@@ -228,14 +233,14 @@ def shown_texts(figure: Figure) -> list[Text]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_an_arm_has_its_colour_in_every_figure(name: str, draw: Callable[[str], Figure]) -> None:
     figure = draw(name)
-    colours = {arm.name: arm.colour for arm in style.ARMS.values()}
+    colours = {arm.name: arm.colour for arm in style.LOOKS.values()}
     for legend in figure.legends:
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
             arm = text.get_text().removeprefix("envelope, ").split(" (")[0].split(", ")[0]
             shared = {"chance", "end of a diverged run", "not finite", "median over steps"}
             shared |= {"diverged", "diverged before", "not within the run", "gradient zero"}
             shared |= {"2/lr", "1/η$_{min}$", "1/η$_{min}$ = 2/lr"}
-            shared |= {says for says, *_ in effective_beta.MEASURES}
+            shared |= {says for says, *_ in effective_beta.CURVES}
             shared |= {f"{n} seeds {fate}" for n in ("all", "some") for fate in lr_by_init.FATES}
             assert arm in shared or handle.get_color() == colours[arm]
 
@@ -340,7 +345,7 @@ def test_a_diverged_run_ends_with_a_cross_and_the_others_go_on(axes: Axes, tmp_p
 
 def test_the_legend_counts_interrupted_runs(tmp_path: Path) -> None:
     run = losses(tmp_path, [1.0], outcome="interrupted")
-    assert panels.describe([run], lr=True) == "standard, lr 0.1 (n = 1, 1 interrupted)"
+    assert panels.seeds_label([run], lr=True) == "standard, lr 0.1 (n = 1, 1 interrupted)"
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -483,7 +488,7 @@ def test_the_names_of_reference_lines_do_not_overlap(axes: Axes, demo: Runs) -> 
 
 
 def test_figure11_shows_few_steps_and_the_median_of_all(axes: Axes, tmp_path: Path) -> None:
-    keys = ("landscape/step_size", panels.CHANGE)
+    keys = ("landscape/step_size", CHANGE)
     lines = [
         {"step": step} | dict(zip(keys, ([0.1, 0.2], [1.0 + step, math.inf]), strict=True))
         for step in range(201)
@@ -501,7 +506,9 @@ def test_a_landscape_of_arms_has_a_panel_per_arm_on_one_axis(paper: Runs) -> Non
     runs = [run for run in paper["vgg"] + paper["vgg_lp"] if run.norm != "none"]
     curves = ("fig12b_vgg_lp_loss_band", "fig12c_vgg_lp_gradpred_band", "fig12d_vgg_lp_beta")
     with style.context():
-        left, beta = panels.landscape_of_arms(figure, runs, 0.1, curves, log=False, norms=norms)
+        left, beta = panels.landscape_panels_of_arms(
+            figure, runs, 0.1, curves, log=False, norms=norms
+        )
     assert not left.lines
     arms = {line.get_label() for line in beta.lines if line.get_label()[0] != "_"}
     assert arms == {"L1 norm (n = 1)", "L∞ norm (n = 1)", "paper"}
@@ -512,7 +519,7 @@ def test_a_landscape_of_arms_has_a_panel_per_arm_on_one_axis(paper: Runs) -> Non
         assert [text.get_text() for text in absent.texts] == ["no runs at lr\u00a00.1"]
         assert drawn[0].get_ylabel() and drawn[0].get_ylim() == drawn[1].get_ylim()
         for axes, norm in zip(drawn, norms[1:], strict=True):
-            ours, theirs = style.ARMS[norm].colour, style.ARMS[norm].dark
+            ours, theirs = style.LOOKS[norm].colour, style.LOOKS[norm].dark
             colours = [line.get_color() for line in axes.lines if len(ydata(line))]
             assert colours == [ours, ours, theirs, theirs]
 
@@ -529,14 +536,14 @@ def moments(directory: Path, rows: list[tuple[list[float], list[float]]]) -> Run
 
 def test_figure8_shows_one_step_and_all_steps_since_the_first(tmp_path: Path) -> None:
     run = moments(tmp_path, [([1.0, 5.0], [1.5, 4.0]), ([3.0, 2.0], [3.0, 8.0])])
-    np.testing.assert_array_equal(figure8a.distance(run, "mean/layer2")[1], [0.75, 3.0])
-    np.testing.assert_array_equal(figure8b.drift(run, "mean/layer2")[1], [[0, 0], [2, -3]])
+    np.testing.assert_array_equal(moment_distance(run, "mean/layer2")[1], [0.75, 3.0])
+    np.testing.assert_array_equal(moment_since_start(run, "mean/layer2")[1], [[0, 0], [2, -3]])
 
 
 def test_algorithm_1_moves_the_mean_by_a_third_of_a_step_on_average(demo: Runs) -> None:
     noisy = [run for run in demo["vgg_noise"] if run.norm == "noisy_batch"]
     layers = [f"mean/layer{number}" for number in made_up.PROBED["vgg"]]
-    distances = [figure8a.distance(run, layer)[1] for run in noisy for layer in layers]
+    distances = [moment_distance(run, layer)[1] for run in noisy for layer in layers]
     assert np.mean(distances) == pytest.approx(1 / 3, abs=0.02)
 
 
@@ -556,7 +563,7 @@ def test_the_envelope_is_over_the_runs_at_every_learning_rate(tmp_path: Path) ->
     ]
     for run in runs:
         run.config["steps"] = 3
-    steps, low, high = wrong_envelope.envelope(runs)
+    steps, low, high = wrong_envelope.envelope_of(runs)
     np.testing.assert_array_equal(steps, [0, 1, 2])
     np.testing.assert_array_equal(low, [3.0, 1.0, 2.0])
     np.testing.assert_array_equal(high, [5.0, 3.0, 3.0])
@@ -569,16 +576,16 @@ def test_a_seed_that_lacks_a_learning_rate_has_no_envelope(axes: Axes, demo: Run
 
 
 def test_the_change_on_one_batch_is_over_the_step_of_training(tmp_path: Path) -> None:
-    line = {"landscape/step_size": [0.05, 0.1, 0.4], panels.CHANGE: [1.0, 2.0, 3.0]}
+    line = {"landscape/step_size": [0.05, 0.1, 0.4], CHANGE: [1.0, 2.0, 3.0]}
     run = write(tmp_path, [{"step": 0} | line])
-    np.testing.assert_array_equal(results.own_step(run)[1], [2.0])
+    np.testing.assert_array_equal(own_step(run)[1], [2.0])
 
 
 def test_the_relative_range_is_largest_over_smallest_less_one(tmp_path: Path) -> None:
     rows = [[2.0, 1.0, 3.0], [5.0, 5.0, 5.0], [1.0, math.inf, 2.0], [0.0, 0.0, 0.0]]
-    run = write(tmp_path, [{"step": i, panels.LOSS: row} for i, row in enumerate(rows)])
+    run = write(tmp_path, [{"step": i, LOSS: row} for i, row in enumerate(rows)])
     expected = [2.0, 0.0, np.inf, np.nan]
-    np.testing.assert_array_equal(random_directions.relative_range(run, panels.LOSS)[1], expected)
+    np.testing.assert_array_equal(random_directions.relative_range(run, LOSS)[1], expected)
 
 
 # Figures of grids
@@ -634,8 +641,8 @@ def test_a_cell_has_its_mean_and_says_what_did_not_train(
 def test_colours_reach_to_the_best_run(tmp_path: Path) -> None:
     runs = [final(tmp_path, value, seed=i) for i, value in enumerate((0.1, 0.41))]
     diverged = final(tmp_path, 0.99, "diverged", seed=2)
-    assert lr_by_init.best([*runs, diverged]) == 50
-    assert lr_by_init.best([]) == 100
+    assert lr_by_init.highest_percent([*runs, diverged]) == 50
+    assert lr_by_init.highest_percent([]) == 100
 
 
 def test_the_heat_map_has_learning_rates_across_and_inits_down(axes: Axes, demo: Runs) -> None:
@@ -662,27 +669,29 @@ def test_a_cell_is_shown_at_its_fastest_learning_rate(tmp_path: Path) -> None:
     slow = [trained(tmp_path, [0.1, 0.2, 0.8], lr=0.01, seed=seed) for seed in range(3)]
     fast = [trained(tmp_path, [0.1, 0.8, 0.9], lr=0.1, seed=seed) for seed in range(2)]
     stuck = trained(tmp_path, [0.1, 0.1, 0.1], lr=0.1, seed=2)
-    assert depth.fastest([*slow, *fast, stuck], 0.8) == [*fast, stuck]
-    assert depth.fastest([*slow, fast[0], stuck], 0.8) == slow
-    assert depth.fastest([*slow, *fast, stuck], 0.9) == [*fast, stuck]
-    assert depth.fastest([*slow, fast[1], stuck], 0.9) == [fast[1], stuck]
+    assert depth.at_fastest_lr([*slow, *fast, stuck], 0.8) == [*fast, stuck]
+    assert depth.at_fastest_lr([*slow, fast[0], stuck], 0.8) == slow
+    assert depth.at_fastest_lr([*slow, *fast, stuck], 0.9) == [*fast, stuck]
+    assert depth.at_fastest_lr([*slow, fast[1], stuck], 0.9) == [fast[1], stuck]
 
 
 def test_whether_an_interrupted_run_gets_there_is_not_known(tmp_path: Path) -> None:
     run = trained(tmp_path, [0.1, 0.5], outcome="interrupted")
-    assert depth.duration(run, 0.5) == 2
-    assert math.isnan(depth.duration(run, 0.6))
+    assert depth.steps_until(run, 0.5) == 2
+    assert math.isnan(depth.steps_until(run, 0.6))
     diverged = trained(tmp_path, [0.1, 0.5], outcome="diverged", seed=1)
-    assert depth.duration(diverged, 0.6) == math.inf
+    assert depth.steps_until(diverged, 0.6) == math.inf
 
 
 def test_the_target_is_the_highest_that_half_of_the_cells_reach(tmp_path: Path) -> None:
     reached = {11: 0.95, 13: 0.75, 16: 0.45, 19: 0.1}
     runs = [trained(tmp_path, [0.1, value], depth=size) for size, value in reached.items()]
-    assert depth.target([depth.cells_of(runs)]) == 0.7
-    assert depth.target([depth.cells_of(runs[1:])]) == 0.4
-    assert depth.target([depth.cells_of(runs[:1]), depth.cells_of(runs[3:])]) == 0.9
-    assert depth.target([depth.cells_of(runs[3:])]) == 0.3
+    assert depth.common_target([depth.cells_by_depth(runs)]) == 0.7
+    assert depth.common_target([depth.cells_by_depth(runs[1:])]) == 0.4
+    assert (
+        depth.common_target([depth.cells_by_depth(runs[:1]), depth.cells_by_depth(runs[3:])]) == 0.9
+    )
+    assert depth.common_target([depth.cells_by_depth(runs[3:])]) == 0.3
 
 
 def test_steps_to_the_target_against_depth_and_who_is_lost(axes: Axes, tmp_path: Path) -> None:
@@ -692,7 +701,7 @@ def test_steps_to_the_target_against_depth_and_who_is_lost(axes: Axes, tmp_path:
         *(trained(tmp_path, never, depth=16, seed=seed) for seed in range(2)),
         trained(tmp_path, never, depth=16, seed=2, outcome="diverged"),
     ]
-    depth.times(axes, runs, 0.5, dict.fromkeys(depth.ARMS, "arm"))
+    depth.times_over_depth(axes, runs, 0.5, dict.fromkeys(depth.LINES, "arm"))
     curve = next(line for line in axes.lines if line.get_label() == "arm")
     np.testing.assert_array_equal(ydata(curve), [6, np.nan])
     assert symbols(axes) == ["arm", "diverged before", "not within the run"]
@@ -706,7 +715,7 @@ def test_steps_to_the_target_against_depth_and_who_is_lost(axes: Axes, tmp_path:
 def test_a_depth_that_one_arm_lacks_leaves_a_gap(axes: Axes, tmp_path: Path) -> None:
     cells = [("none", 11), ("batch", 11), ("batch", 16)]
     runs = [trained(tmp_path, [0.1, 0.9], norm=norm, depth=size) for norm, size in cells]
-    depth.times(axes, runs, 0.5, {arm: arm[0] for arm in depth.ARMS})
+    depth.times_over_depth(axes, runs, 0.5, {arm: arm[0] for arm in depth.LINES})
     curves = {line.get_label(): ydata(line) for line in axes.lines}
     np.testing.assert_array_equal(curves["none"], [2, np.nan])
     np.testing.assert_array_equal(curves["batch"], [2, 2])
@@ -747,7 +756,7 @@ def test_layers_without_a_gradient_are_marked_and_deeper_is_darker(axes: Axes, d
 def test_networks_of_several_depths_share_a_line_below_the_figure(tmp_path: Path) -> None:
     runs = [trained(tmp_path, [0.1], depth=size) for size in (16, 11)]
     runs.append(trained(tmp_path, [0.1], depth=20, model="plain"))
-    label = grids.all_depths(runs)
+    label = all_depths(runs)
     rest = "on digits; batch 64; scale demo"
     assert [label(run) for run in runs] == [f"VGG-11, 16 {rest}"] * 2 + [f"plain-20 {rest}"]
 
@@ -770,8 +779,8 @@ def test_placement_shows_the_mean_and_a_cross_at_chance(axes: Axes, tmp_path: Pa
         final(tmp_path, 0.6, "diverged", lr=1.0, seed=1, **cells),
         final(tmp_path, 0.1, "interrupted", lr=0.1, seed=2, **cells),
     ]
-    placement.accuracies(axes, runs)
-    curve, cross = [line for line in axes.lines if line.get_color() == style.ARMS["batch"].colour]
+    placement.accuracies_over_lr(axes, runs)
+    curve, cross = [line for line in axes.lines if line.get_color() == style.LOOKS["batch"].colour]
     np.testing.assert_allclose(ydata(curve), [70, 35])
     np.testing.assert_allclose(ydata(cross), [10])
     (place,) = cross.get_xdata()
@@ -802,8 +811,8 @@ def test_the_fraction_is_of_zeros_or_of_the_linear_range_at_the_end(
     axes: Axes, tmp_path: Path, activation: str, fraction: float
 ) -> None:
     run = preactivations(tmp_path, activation, [2])
-    assert scale_and_shift.fraction(run, "layer2", activation) == fraction
-    assert math.isnan(scale_and_shift.fraction(run, "layer1", activation))
+    assert in_linear_range(run, "layer2", activation)[1][-1] == fraction
+    assert np.isnan(in_linear_range(run, "layer1", activation)[1][-1])
     scale_and_shift.distribution(axes, [run], "layer2", activation)
     kind = "zero" if activation == "relu" else "linear"
     assert [text.get_text() for text in axes.texts] == [f"{kind}: {100 * fraction:.0f} %\nn = 1"]
@@ -817,15 +826,15 @@ def test_the_layer_of_the_outputs_is_not_hidden(
     tmp_path: Path, recorded: tuple[int, ...], middle: str, last: str
 ) -> None:
     run = preactivations(tmp_path, "tanh", recorded)
-    assert scale_and_shift.middle_layer([run]) == middle
+    assert middle_hidden_layer([run]) == middle
     assert scale_and_shift_over_training.last_hidden_layer([run]) == last
 
 
 def test_percentiles_over_training_are_of_the_first_unit(axes: Axes, tmp_path: Path) -> None:
     run = preactivations(tmp_path, "tanh", [3])
     key = "activations/percentiles/layer3"
-    scale_and_shift_over_training.between(
-        axes, [run], "none", key, lambda run: scale_and_shift_over_training.percentiles(run, key)
+    scale_and_shift_over_training.percentile_band(
+        axes, [run], "none", key, lambda run: unit_percentiles(run, "layer3")
     )
     np.testing.assert_array_equal(ydata(axes.lines[0]), [0, 0])
     (shaded,) = axes.collections
@@ -848,14 +857,14 @@ def test_the_accuracies_on_shifted_inputs_are_those_at_the_end(tmp_path: Path) -
 
     def run(seed: int, sizes: list[float], accuracies: list[float]) -> Run:
         lines: list[made_up.Line] = [
-            {"step": 0, covariate_shift.SIZE: sizes, key: [0.1] * len(sizes)},
-            {"step": 5, covariate_shift.SIZE: sizes, key: accuracies},
+            {"step": 0, SIZE: sizes, key: [0.1] * len(sizes)},
+            {"step": 5, SIZE: sizes, key: accuracies},
         ]
         return cell_run(tmp_path, lines, seed=seed)
 
     runs = [run(0, [1.0, 0.0], [0.5, 0.75]), run(1, [0.0, 1.0], [1.0, 0.25])]
-    assert covariate_shift.at_the_end(runs, key) == ([0.0, 1.0], [[75, 100], [50, 25]])
-    assert covariate_shift.at_the_end(runs, key.replace("1", "2")) == ([], [])
+    assert accuracies_by_size(runs, "batch", "layer1") == ([0.0, 1.0], [[75, 100], [50, 25]])
+    assert accuracies_by_size(runs, "batch", "layer2") == ([], [])
 
 
 def test_the_shift_of_the_mean_is_in_standard_deviations(tmp_path: Path) -> None:
@@ -874,22 +883,22 @@ def test_the_shift_of_the_gradient_is_relative_and_not_of_the_first_layer(tmp_pa
     line: made_up.Line = {"step": 0}
     for layer, (shift, length) in shifts.items():
         line |= {f"{kind}/l2/{layer}": shift, f"{kind}/norm/{layer}": length}
-    np.testing.assert_allclose(covariate_shift.gradient_shift(cell_run(tmp_path, [line]))[1], [1])
+    np.testing.assert_allclose(typical_shift(cell_run(tmp_path, [line]))[1], [1])
 
 
 def landscapes(directory: Path, rows: list[tuple[list[float], list[float]]]) -> Run:
     """A run at lr 0.1 with these losses and gradient changes at step sizes 0.05, 0.1, 0.4."""
     lines = [
         {"step": i, "landscape/step_size": [0.05, 0.1, 0.4], "landscape/gradient_norm": 2.0}
-        | {panels.LOSS: losses, panels.CHANGE: changes}
+        | {LOSS: losses, CHANGE: changes}
         for i, (losses, changes) in enumerate(rows)
     ]
     return cell_run(directory, lines)
 
 
 def test_markers_are_filled_at_the_largest_learning_rate_also_where_it_is_the_only_one() -> None:
-    fills = [norms.looks("batch", lr, lrs) for lr, lrs in ((0.1, [0.1]), (1, [0.1, 1]))]
-    assert fills[0] == fills[1] != norms.looks("batch", 0.1, [0.1, 1])
+    fills = [norms.marker_of("batch", lr, lrs) for lr, lrs in ((0.1, [0.1]), (1, [0.1, 1]))]
+    assert fills[0] == fills[1] != norms.marker_of("batch", 0.1, [0.1, 1])
 
 
 def test_the_measures_of_the_landscape_are_medians_over_training(tmp_path: Path) -> None:
@@ -899,15 +908,15 @@ def test_the_measures_of_the_landscape_are_medians_over_training(tmp_path: Path)
         ([1.0, math.nan, math.inf], [0.1, math.inf, 1.0]),
     ]
     run = landscapes(tmp_path, rows)
-    assert norms.width(run) == 8
-    assert norms.relative_change(run) == 1
-    assert norms.beta_times_lr(run) == pytest.approx(0.1 * 2.0 / (0.1 * 2.0))
+    assert norms.median_width(run) == 8
+    assert roughness(run) == 1
+    assert norms.median_beta_times_lr(run) == pytest.approx(0.1 * 2.0 / (0.1 * 2.0))
 
 
 def test_the_accuracy_of_a_run_is_over_its_last_tenth(tmp_path: Path) -> None:
     run = trained(tmp_path, [0.0] * 18 + [0.5, 1.0])
     run.config["steps"] = 20
-    assert norms.accuracy(run) == 75
+    assert training_accuracy(run, norms.LAST) == 75
 
 
 @pytest.mark.parametrize(
@@ -921,7 +930,7 @@ def test_the_accuracy_of_a_run_is_over_its_last_tenth(tmp_path: Path) -> None:
     ],
 )
 def test_spearmans_rank_correlation(xs: list[float], ys: list[float], rho: float) -> None:
-    found = results.spearman(np.array(xs, dtype=float), np.array(ys, dtype=float))
+    found = spearman(np.array(xs, dtype=float), np.array(ys, dtype=float))
     assert found == pytest.approx(rho, nan_ok=True)
 
 
@@ -931,10 +940,10 @@ def test_every_norm_is_named_in_every_panel_with_a_marker_of_its_own(
     figure = draw("norms")
     for axes in figure.axes[:3]:
         names = [text.get_text() for text in axes.texts]
-        assert sorted(names) == sorted(norms.SHORT.values())
+        assert sorted(names) == sorted(style.arm(norm).short for norm in norms.NORMS)
         points = [line for line in axes.lines if line.get_gid()]
         assert len(points) == 60 - 4 - 2
-        assert len({line.get_marker() for line in points}) == len(norms.SHORT)
+        assert len({line.get_marker() for line in points}) == len(norms.NORMS)
     assert "they diverged: standard at lr 0.1 (1), weight norm at lr 0.1 (3)." in words(
         figure
     ).replace("\n", " ")
@@ -943,7 +952,7 @@ def test_every_norm_is_named_in_every_panel_with_a_marker_of_its_own(
 
 def test_the_correlation_is_given_for_each_learning_rate(axes: Axes, demo: Runs) -> None:
     runs = demo["norms"]
-    norms.scatter(axes, runs, lambda run: -norms.accuracy(run), [0.01, 0.1])
+    norms.scatter(axes, runs, lambda run: -training_accuracy(run, norms.LAST), [0.01, 0.1])
     title = axes.get_title().replace("\u00a0", " ").splitlines()
     assert title == ["lr 0.01: ρ = −1.00 (n = 29)", "lr 0.1: ρ = −1.00 (n = 25)"]
 
@@ -1147,9 +1156,9 @@ def lightness(colour: str) -> float:
     ],
 )
 def test_arms_that_meet_in_a_figure_differ_in_grey(together: tuple[str, ...]) -> None:
-    shades = sorted(lightness(style.ARMS[norm].colour) for norm in together)
+    shades = sorted(lightness(style.LOOKS[norm].colour) for norm in together)
     assert min(np.diff(shades)) > 9
-    assert len({style.ARMS[norm].marker for norm in together}) == len(together)
+    assert len({style.LOOKS[norm].marker for norm in together}) == len(together)
 
 
 @pytest.mark.parametrize(

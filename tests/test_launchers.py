@@ -14,8 +14,8 @@ import pytest
 import yaml
 from conftest import CONFIGS, ROOT, lines, options
 
+from bnstudy.measures.summary import single_numbers
 from bnstudy.results import load_run
-from bnstudy.wandb_mirror import measures
 
 SMALL = ["wandb.mode=disabled", "model.width=0.0625", "data.held_out=100", "batch_size=16"]
 SMALL += ["steps=4", "probe_every=2", "test_every=2"]
@@ -239,7 +239,7 @@ def test_the_agent_of_a_wandb_sweep_runs_what_the_command_line_takes(tmp_path, m
     assert (config["optimizer"]["lr"], config["seed"]) == (0.25, 1)
     assert header["header"]["choices"]["norm"] == "none"
     assert config["wandb"]["mode"] == "disabled"
-    assert sweep["metric"]["name"] in measures(load_run(record.parent))
+    assert sweep["metric"]["name"] in single_numbers(load_run(record.parent))
     assert end["end"]["outcome"] == "finished"
 
 

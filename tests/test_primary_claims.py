@@ -12,7 +12,19 @@ import pytest
 from claim_runs import cell
 
 from bnstudy import claims
-from bnstudy.claims import noise, primary, reductions, smooth_landscape
+from bnstudy.claims import noise, primary, smooth_landscape
+from bnstudy.claims.comparisons import (
+    common_level,
+    level_in_words,
+    narrower_loss_range,
+    smaller_beta,
+    smaller_change,
+    times_faster,
+    times_slower,
+)
+from bnstudy.measures.landscape import loss_width
+from bnstudy.measures.series import aligned, median, median_ratio
+from bnstudy.measures.train import loss_around, steps_to_level
 from bnstudy.results import Run
 
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
@@ -57,13 +69,13 @@ def test_a_network_that_is_as_rough_at_every_loss_is_no_rougher_however_fast_it_
     standard = descent(slow.tolist(), [rough(a) for a in slow])
     batch = descent(fast.tolist(), [rough(a) for a in fast], "batch")
     for measure in (
-        reductions.narrower_loss_range,
-        reductions.smaller_change,
-        reductions.smaller_beta,
+        narrower_loss_range,
+        smaller_change,
+        smaller_beta,
     ):
         assert measure(standard, batch) == pytest.approx(1, rel=0.1)
     # Whole runs, at unlike losses, are a thousand times apart.
-    widths = [reductions.median(reductions.loss_width(run)[1]) for run in (standard, batch)]
+    widths = [median(loss_width(run)[1]) for run in (standard, batch)]
     assert widths[0] / widths[1] > 100
 
 
@@ -73,28 +85,28 @@ def test_the_ratio_at_matched_loss_is_a_geometric_mean_over_bins() -> None:
     batch = descent([1.4] * 5 + [1.2] * 15, [1.0] * 5 + [2.0] * 15, "batch")
     # ln(1.4) / 0.25 = 1.3 and ln(1.1) / 0.25 = 0.4, ln(1.2) / 0.25 = 0.7: ratios 2 and 4.
     for measure in (
-        reductions.narrower_loss_range,
-        reductions.smaller_change,
-        reductions.smaller_beta,
+        narrower_loss_range,
+        smaller_change,
+        smaller_beta,
     ):
         # Running means mix the losses at the seams, medians do not mind.
         assert measure(standard, batch) == pytest.approx(math.sqrt(2 * 4))
         assert measure(batch, standard) == pytest.approx(1 / math.sqrt(8))
     half = descent([1.1] * 10 + [1.4] * 10, [4.0] * 10 + [1.0] * 10, "l1")
-    assert reductions.smaller_change(standard, half, batch) == pytest.approx(2)
+    assert smaller_change(standard, half, batch) == pytest.approx(2)
 
 
 def test_runs_that_share_no_loss_have_no_ratio() -> None:
     standard, batch = descent([2.3] * 20, [1.0] * 20), descent([0.1] * 20, [1.0] * 20, "batch")
-    assert math.isnan(reductions.smaller_change(standard, batch))
+    assert math.isnan(smaller_change(standard, batch))
 
 
 def test_the_loss_at_a_step_is_a_mean_over_two_thousand_samples() -> None:
     run = descent([1.0, 3.0, 2.0, 7.0], [1.0] * 4)
     run.config["batch_size"] = 1000  # one step before and one after
-    assert reductions.loss_around(run, np.array([0, 1, 3])) == pytest.approx([2.0, 2.0, 4.5])
+    assert loss_around(run, np.array([0, 1, 3])) == pytest.approx([2.0, 2.0, 4.5])
     run.records["train/loss"][1][3] = NAN
-    assert list(np.isnan(reductions.loss_around(run, np.array([0, 2, 3])))) == [False, True, True]
+    assert list(np.isnan(loss_around(run, np.array([0, 2, 3])))) == [False, True, True]
 
 
 # Runs that end early: a network that explodes is no smooth one
@@ -149,15 +161,15 @@ def test_steps_are_those_that_all_runs_have_and_what_is_missing_is_infinite() ->
     steps, other = np.arange(0, 40, 10), np.arange(0, 40, 5)
     ones, twos = np.ones(4), 2 * np.ones(8)
     finished, diverged = cell(), cell(outcome="diverged")
-    shared, (a, b) = reductions.aligned((finished, (steps, ones)), (finished, (other, twos)))
+    shared, (a, b) = aligned((finished, (steps, ones)), (finished, (other, twos)))
     assert (list(shared), list(a), list(b)) == ([0, 10, 20, 30], [1] * 4, [2] * 4)
     short = (steps[:2], ones[:2])
-    shared, (a, b) = reductions.aligned((finished, short), (finished, (other, twos)))
+    shared, (a, b) = aligned((finished, short), (finished, (other, twos)))
     assert list(shared) == [0, 10]
-    shared, (a, b) = reductions.aligned((diverged, short), (finished, (other, twos)))
+    shared, (a, b) = aligned((diverged, short), (finished, (other, twos)))
     assert (list(shared), list(a)) == ([0, 10, 15, 20, 25, 30, 35], [1, 1] + [INF] * 5)
     few = (steps[:1], ones[:1])
-    assert math.isnan(reductions.median_ratio((finished, few), (finished, (other, twos))))
+    assert math.isnan(median_ratio((finished, few), (finished, (other, twos))))
 
 
 # Speed
@@ -176,11 +188,11 @@ def learning(accuracies: Sequence[float], norm: str = "batch", every: int = 100,
 
 def test_steps_to_a_level_are_interpolated_between_tests() -> None:
     run = learning([0.1, 0.3, 0.7, 0.6, 0.9])
-    assert reductions.steps_to_level(run, 0.5) == pytest.approx(150)
-    assert reductions.steps_to_level(run, 0.7) == pytest.approx(200)
-    assert reductions.steps_to_level(run, 0.9) == pytest.approx(400)
-    assert reductions.steps_to_level(run, 0.05) == 0
-    assert reductions.steps_to_level(run, 0.95) == INF
+    assert steps_to_level(run, 0.5) == pytest.approx(150)
+    assert steps_to_level(run, 0.7) == pytest.approx(200)
+    assert steps_to_level(run, 0.9) == pytest.approx(400)
+    assert steps_to_level(run, 0.05) == 0
+    assert steps_to_level(run, 0.95) == INF
 
 
 def test_a_record_without_the_subset_is_judged_by_a_running_mean_over_the_batches() -> None:
@@ -188,38 +200,38 @@ def test_a_record_without_the_subset_is_judged_by_a_running_mean_over_the_batche
     run = cell(records={"train/accuracy": batches})
     run.config["steps"], run.config["batch_size"] = 200, 100
     # The mean of 21 batches rises in a line from step 89, the last with none, to step 110.
-    assert reductions.steps_to_level(run, 0.5) == pytest.approx(99.5)
-    note = reductions.level_in_words(run, run)
+    assert steps_to_level(run, 0.5) == pytest.approx(99.5)
+    note = level_in_words(run, run)
     assert note == "By a running mean over the batches. Compared at 90 %."
     lucky = cell(records={"train/accuracy": [0.4, 0.6] * 100})
     lucky.config["steps"], lucky.config["batch_size"] = 200, 100
-    assert reductions.steps_to_level(lucky, 0.55) == INF
+    assert steps_to_level(lucky, 0.55) == INF
     del run.records["train/accuracy"]
     with pytest.raises(KeyError, match="has no train/accuracy"):
-        reductions.steps_to_level(run, 0.5)
+        steps_to_level(run, 0.5)
 
 
 def test_arms_are_compared_at_the_highest_level_that_all_reach() -> None:
     slow, fast = learning([0.1, 0.2, 0.3, 0.5, 0.75], "none"), learning([0.1, 0.7, 0.9, 0.9, 0.9])
-    assert reductions.common_level(slow, fast) == 0.7
-    assert reductions.level_in_words(slow, fast) == "Compared at 70 %."
-    assert reductions.times_faster(slow, fast) == pytest.approx(3.8)
-    assert reductions.times_slower(fast, slow) == pytest.approx(3.8)
+    assert common_level(slow, fast) == 0.7
+    assert level_in_words(slow, fast) == "Compared at 70 %."
+    assert times_faster(slow, fast) == pytest.approx(3.8)
+    assert times_slower(fast, slow) == pytest.approx(3.8)
     faster = learning([0.7, 0.9, 0.9, 0.9, 0.9], "l1")
-    assert reductions.times_faster(slow, fast, faster) == pytest.approx(3.8)
+    assert times_faster(slow, fast, faster) == pytest.approx(3.8)
 
 
 def test_a_ratio_that_the_length_of_the_run_would_set_is_infinite_and_says_at_least() -> None:
     never, fast = learning([0.1] * 5, "none"), learning([0.1, 0.9, 0.9, 0.9, 0.9])
-    assert reductions.times_faster(never, fast) == INF
-    assert reductions.times_slower(fast, never) == INF
-    assert reductions.times_faster(fast, never) == 0
-    note = reductions.level_in_words(never, fast)
+    assert times_faster(never, fast) == INF
+    assert times_slower(fast, never) == INF
+    assert times_faster(fast, never) == 0
+    note = level_in_words(never, fast)
     assert note == "Compared at 50 %, which none at seed 0 never reached: at least 8×."
-    assert math.isnan(reductions.times_faster(never, never))
+    assert math.isnan(times_faster(never, never))
     # Half the length, the same verdict and value.
     shorter = learning([0.1] * 3, "none"), learning([0.1, 0.9, 0.9])
-    assert reductions.times_faster(*shorter) == INF
+    assert times_faster(*shorter) == INF
 
 
 def test_progress_is_the_mean_accuracy_over_all_tests() -> None:

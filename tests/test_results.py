@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 
 from bnstudy import results
+from bnstudy.measures.landscape import edges, effective_beta
+from bnstudy.measures.series import align, average
+from bnstudy.measures.stability import edge_of_stability
+from bnstudy.measures.train import chance, final_accuracy, learning_rates, stuck, trains
 from bnstudy.results import Run
 
 HEADER = made_up.make_header("vgg", "batch", 0.1, seed=3)
@@ -300,25 +304,25 @@ def test_the_keys_that_make_no_difference_are_keys_of_the_configs() -> None:
 def test_align_takes_the_steps_that_all_runs_still_going_have() -> None:
     whole = np.array([0, 10, 20, 30]), np.array([1.0, 2.0, 3.0, 4.0])
     ended = np.array([0, 10, 15]), np.array([5.0, 6.0, 7.0])
-    steps, values = results.align([whole, ended])
+    steps, values = align([whole, ended])
     np.testing.assert_array_equal(steps, [0, 10, 20, 30])
     np.testing.assert_array_equal(values, [[1, 2, 3, 4], [5, 6, np.nan, np.nan]])
 
 
 def test_average_leaves_nan_out_and_keeps_infinity() -> None:
     values = np.array([[1.0, np.nan, np.nan, np.inf], [3.0, 5.0, np.nan, 2.0]])
-    np.testing.assert_array_equal(results.average(values), [2.0, 5.0, np.nan, np.inf])
+    np.testing.assert_array_equal(average(values), [2.0, 5.0, np.nan, np.inf])
 
 
 def test_average_is_geometric_on_a_log_axis() -> None:
     values = np.array([[1.0, np.nan, 0.0], [100.0, 5.0, 2.0]])
-    np.testing.assert_allclose(results.average(values, log=True), [10.0, 5.0, 0.0])
+    np.testing.assert_allclose(average(values, log=True), [10.0, 5.0, 0.0])
 
 
 def test_edges_are_the_range_over_step_sizes(tmp_path: Path) -> None:
     losses = [[3.0, 1.0, 2.0], [math.inf, 1.0, 2.0], [math.nan, 4.0, 5.0], [math.nan] * 3]
     run = record(tmp_path, [{"step": i, "landscape/loss": row} for i, row in enumerate(losses)])
-    steps, low, high = results.edges(run, "landscape/loss")
+    steps, low, high = edges(run, "landscape/loss")
     np.testing.assert_array_equal(steps, [0, 1, 2, 3])
     np.testing.assert_array_equal(low, [1.0, 1.0, 4.0, np.nan])
     np.testing.assert_array_equal(high, [3.0, np.inf, np.inf, np.inf])
@@ -335,7 +339,7 @@ def test_effective_beta_of_a_quadratic_is_its_curvature_along_the_gradient(tmp_p
     # L = (x^2 + 3 y^2) / 2 at (1, 1): g = (1, 3), H g = (1, 9), beta = ||H g|| / ||g||.
     change = math.hypot(1, 9)
     lines = [{"step": 0} | landscape_of([0.05 * change, 0.2 * change], math.hypot(1, 3))]
-    steps, beta = results.effective_beta(record(tmp_path, lines))
+    steps, beta = effective_beta(record(tmp_path, lines))
     assert steps.tolist() == [0]
     np.testing.assert_allclose(beta, [math.sqrt(82 / 10)])
 
@@ -346,7 +350,7 @@ def test_effective_beta_is_the_largest_over_the_step_sizes(tmp_path: Path) -> No
     rows = zip(changes, lengths, strict=True)
     lines = [{"step": i} | landscape_of(*row) for i, row in enumerate(rows)]
     np.testing.assert_allclose(
-        results.effective_beta(record(tmp_path, lines))[1], [6.0, 8.0, np.inf, np.nan]
+        effective_beta(record(tmp_path, lines))[1], [6.0, 8.0, np.inf, np.nan]
     )
 
 
@@ -360,7 +364,7 @@ def test_the_edge_of_stability(tmp_path: Path) -> None:
         return run
 
     def edge(run: Run, of_batches: bool = False) -> list[float]:
-        return results.edge_of_stability(run, steps, of_batches).tolist()
+        return edge_of_stability(run, steps, of_batches).tolist()
 
     plain, heavy = [{"step": 0}], {"momentum": 0.9}
     assert edge(of(plain)) == edge(of(plain), of_batches=True) == [20, 20]
@@ -371,7 +375,7 @@ def test_the_edge_of_stability(tmp_path: Path) -> None:
     assert np.isnan([edge(of(plain, name)) for name in ("adam", "adamw", "")]).all()
     changing = [{"step": 0, "train/lr": 0.0}, {"step": 3, "train/lr": 0.01}]
     assert edge(of(changing)) == [math.inf, 200]
-    np.testing.assert_equal(results.learning_rates(of(changing), np.array([3, 4])), [0.01, np.nan])
+    np.testing.assert_equal(learning_rates(of(changing), np.array([3, 4])), [0.01, np.nan])
 
 
 @pytest.mark.parametrize(("b", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
@@ -380,7 +384,7 @@ def test_torch_is_stable_below_the_edge_and_not_above(
 ) -> None:
     run = record(tmp_path, [{"step": 0}])
     run.config["optimizer"].update(momentum=b, nesterov=nesterov)
-    (edge,) = results.edge_of_stability(run, np.array([0]))
+    (edge,) = edge_of_stability(run, np.array([0]))
     for share in (0.99, 1.01):
         x, velocity = 1.0, 0.0
         for _ in range(3000):  # as torch.optim.SGD does on 1/2 h x^2
@@ -412,15 +416,15 @@ def test_a_run_trains_or_is_stuck_or_diverged(tmp_path: Path) -> None:
         )
 
     good, bad = of("good", 0.15), of("bad", 0.149)
-    assert (results.chance(good), results.final_accuracy(good)) == (0.1, 0.15)
-    assert results.trains(good) and not results.stuck(good)
-    assert results.stuck(bad) and not results.trains(bad)
+    assert (chance(good), final_accuracy(good)) == (0.1, 0.15)
+    assert trains(good) and not stuck(good)
+    assert stuck(bad) and not trains(bad)
     diverged = of("diverged", 0.9, "diverged")
-    assert results.final_accuracy(diverged) == 0.1
-    assert not results.trains(diverged) and not results.stuck(diverged)
+    assert final_accuracy(diverged) == 0.1
+    assert not trains(diverged) and not stuck(diverged)
     interrupted = of("interrupted", 0.1, "interrupted")
-    assert not results.trains(interrupted) and not results.stuck(interrupted)
+    assert not trains(interrupted) and not stuck(interrupted)
     # Without the number of classes chance is what the untrained network has.
     unknown = of("unknown", 0.19, classes=None)
-    assert results.chance(unknown) == 0.15
-    assert results.stuck(unknown)
+    assert chance(unknown) == 0.15
+    assert stuck(unknown)

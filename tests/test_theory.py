@@ -18,6 +18,15 @@ from bnstudy import claims
 from bnstudy.claims import theory
 from bnstudy.data import Batch
 from bnstudy.figures import theory as figure
+from bnstudy.measures.theory import (
+    curvature_errors,
+    gradient_errors,
+    gradient_gain,
+    mean_part,
+    median_tightness,
+    projected_part,
+    scale_gain,
+)
 from bnstudy.norms import BatchNorm, LpNorm, NoisyBatchNorm
 from bnstudy.params import copy_of, trainable
 from bnstudy.probes.theory import Theory
@@ -447,8 +456,8 @@ TERMS = {"output_gradient": 2.0, "scaled_gradient": 8.0, "mean_term": 1.0, "proj
 
 def test_the_figure_reduces_theorem_4_1_to_parts(tmp_path):
     run = run_of(tmp_path, "batch", [of_layers(**TERMS, input_gradient=4.0)] * 2)
-    assert figure.layers([run]) == ["layer1", "layer2"]
-    parts = (figure.whole, figure.variance, figure.mean_part, figure.projected_part)
+    assert figure.measured_layers([run]) == ["layer1", "layer2"]
+    parts = (gradient_gain, scale_gain, mean_part, projected_part)
     assert [of(run, "layer2").tolist() for of in parts] == [[2, 2], [4, 4], [12.5] * 2, [37.5] * 2]
 
 
@@ -463,6 +472,8 @@ def test_the_figure_counts_what_is_false_over_all_layers(tmp_path):
         "weight_bound_printed": [3.0, 5.0],
         "weight_gradient": [1.0, 3.0],
         "error": 1e-7,
+        "input_gradient": 1.0,
+        "output_gradient": 1.0,
     }
     first = of_layers(**records) | {"theory/violated/layer1": 1.0, "theory/error/layer2": 3e-7}
     # A grouped convolution has nothing of theorem 4.4.
@@ -470,12 +481,12 @@ def test_the_figure_counts_what_is_false_over_all_layers(tmp_path):
     run = run_of(tmp_path, "batch", [first])
     found = [of(run)[1].tolist() for of in figure.PRINTED.values()]
     assert found == [[75], [pytest.approx(100 / 3)], [50]]
-    assert figure.tightness(run, "layer1").tolist() == [0.5]
-    assert np.isnan(figure.tightness(run, "layer2")).all()
-    assert figure.error_of_gradients(run)[1].tolist() == [3e-7]
+    assert median_tightness(run, "layer1").tolist() == [0.5]
+    assert np.isnan(median_tightness(run, "layer2")).all()
+    assert gradient_errors(run)[1].tolist() == [3e-7]
     relative = [0.1 / 1.1, 0, 0]
     expected = np.percentile(2 * relative, 95)
-    assert figure.error_of_curvature(run)[1][0] == pytest.approx(expected)
+    assert curvature_errors(run)[1][0] == pytest.approx(expected)
 
 
 def test_the_figure_has_a_line_per_layer_darker_towards_the_outputs(tmp_path):
@@ -488,7 +499,7 @@ def test_the_figure_has_a_line_per_layer_darker_towards_the_outputs(tmp_path):
     assert len(lines) == 3  # the last layer has no norm
     shades = [sum(to_rgb(line.get_color())) for line in lines]
     assert shades == sorted(shades, reverse=True)
-    ratios = [figure.whole(run, "layer2") for run in runs]
+    ratios = [gradient_gain(run, "layer2") for run in runs]
     geometric = np.sqrt(ratios[0] * ratios[1])
     assert np.allclose(np.asarray(lines[1].get_ydata(), dtype=float), geometric)
     assert not any(not axes.axison for axes in drawn.axes)

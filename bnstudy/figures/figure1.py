@@ -12,7 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series, chance
+from bnstudy.measures import train
+from bnstudy.measures.series import smooth
+from bnstudy.measures.train import chance
+from bnstudy.results import Run, Series
 
 EXPERIMENTS = ("vgg",)
 LINES = {"0.1": "-", "0.5": (0, (5, 1.5))}  # by learning rate
@@ -26,13 +29,13 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 5.8), layout="constrained")
         grid = figure.add_gridspec(2, 4)
-        train = figure.add_subplot(grid[0, :2])
+        training = figure.add_subplot(grid[0, :2])
         test = figure.add_subplot(grid[0, 2:])
-        accuracy(train, chosen, "train/accuracy", "fig1a_train_acc")
-        accuracy(test, chosen, "test/accuracy", "fig1b_test_acc")
-        train.set(title="(a) training", ylabel="training accuracy (%)")
+        accuracy_curves(training, chosen, train.ACCURACY, "fig1a_train_acc")
+        accuracy_curves(test, chosen, train.TEST_ACCURACY, "fig1b_test_acc")
+        training.set(title="(a) training", ylabel="training accuracy (%)")
         test.set(title="(b) test", ylabel="test accuracy (%)")
-        panels.legend(figure, [train, test])
+        panels.legend(figure, [training, test])
         for i, layer in enumerate(LAYERS):
             for j, norm in enumerate(panels.PAIR):
                 axes = figure.add_subplot(grid[1, 2 * i + j])
@@ -46,18 +49,18 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def accuracy(axes: Axes, runs: Sequence[Run], key: str, curves: str) -> None:
+def accuracy_curves(axes: Axes, runs: Sequence[Run], key: str, curves: str) -> None:
     """Accuracy in percent over steps, one curve per arm and learning rate, and chance level."""
 
     def percent(run: Run) -> Series:
-        if key == "train/accuracy":
-            return panels.smooth(run, key, 100)
+        if key == train.ACCURACY:
+            return smooth(run, key, 100)
         steps, values = run[key]
         return steps, 100 * values
 
     for cell in panels.cells(axes, runs, [float(lr) for lr in LINES], key):
         lr = style.number(cell[0].lr)
-        label = panels.describe(cell, lr=True)
+        label = panels.seeds_label(cell, lr=True)
         panels.curve(axes, cell, percent, linestyle=LINES[lr], label=label)
         panels.paper(axes, cell, curves, f"_lr{lr}")
     guessing = 100 * chance(runs[0])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear",)
@@ -22,7 +23,7 @@ def draw(runs: Sequence[Run]) -> Figure:
     chosen = panels.choose(runs, EXPERIMENTS)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
-        panels.landscape(figure, chosen, LR, CURVES, log=True)
-        shown = panels.at_lr(chosen, LR)
+        panels.landscape_panels(figure, chosen, LR, CURVES, log=True)
+        shown = at_lr(chosen, LR)
         panels.finish(figure, runs, chosen, panels.landscape_note(shown), shown=shown)
     return figure

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
@@ -23,8 +24,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     chosen = panels.choose(runs, EXPERIMENTS)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
-        panels.landscape(figure, chosen, LR, CURVES, log=False)
-        shown = panels.at_lr(chosen, LR)
+        panels.landscape_panels(figure, chosen, LR, CURVES, log=False)
+        shown = at_lr(chosen, LR)
         caveat = panels.PENALTY_NOTE if panels.comparable_to_paper(chosen) else ""
         panels.finish(figure, runs, chosen, panels.landscape_note(shown), caveat, shown=shown)
     return figure

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_lp")
@@ -27,6 +28,6 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes, norm in zip(row, panels.LP, strict=True):
             panels.ridges_of(axes, chosen, norm, LR, LAYER, CONVOLUTIONS)
             axes.set_ylabel("step" if axes is row[0] else "")
-        shown = panels.lowest_seeds(panels.at_lr(chosen, LR))
+        shown = panels.lowest_seeds(at_lr(chosen, LR))
         panels.finish(figure, runs, chosen, f"lr {LR}.", panels.RIDGES_NOTE, shown=shown)
     return figure

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear",)
@@ -29,7 +30,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                 panels.ridges_of(axes, chosen, norm, LR, layer, DEPTH)
         for axes in grid[:-1].flat:
             axes.set_xlabel("")
-        shown = panels.lowest_seeds(panels.at_lr(chosen, LR))
+        shown = panels.lowest_seeds(at_lr(chosen, LR))
         lr = f"lr {style.number(LR)}."
         panels.finish(figure, runs, chosen, lr, panels.RIDGES_NOTE, shown=shown)
     return figure

@@ -9,20 +9,22 @@ changes along it, so its range is shown relative to the loss too.
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series, edges
+from bnstudy.measures import landscape
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.landscape import relative_range
+from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
 LR = 0.1
 ALONG = {  # by title of the column: the keys of the loss and of the gradient change
-    "along the gradient g": (panels.LOSS, panels.CHANGE),
+    "along the gradient g": (landscape.LOSS, landscape.CHANGE),
     "along a random direction r, ‖r‖ = ‖g‖": (
-        "landscape/random_loss",
-        "landscape/random_gradient_change",
+        landscape.RANDOM_LOSS,
+        landscape.RANDOM_CHANGE,
     ),
 }
 LABELS = ("L(θ − ηd)", "largest / smallest L(θ − ηd) − 1", "‖∇L(θ − ηd) − ∇L(θ)‖")
@@ -31,7 +33,7 @@ LABELS = ("L(θ − ηd)", "largest / smallest L(θ − ηd) − 1", "‖∇L(θ
 def draw(runs: Sequence[Run]) -> Figure:
     """The loss, its relative range and the gradient change, a column per direction."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    shown = at_lr(chosen, LR)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.4), layout="constrained")
         grid = figure.subplots(len(LABELS), len(ALONG), sharey="row")
@@ -56,10 +58,3 @@ def relative_ranges(axes: Axes, runs: Sequence[Run], key: str) -> None:
     for cell in panels.cells(axes, runs, [LR], key):
         panels.curve(axes, cell, lambda run: relative_range(run, key), log=True)
     panels.step_axis(axes, runs)
-
-
-def relative_range(run: Run, key: str) -> Series:
-    """Largest over smallest value over the step sizes, less 1; infinite where one is not finite."""
-    steps, low, high = edges(run, key)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, high / low - 1

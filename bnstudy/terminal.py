@@ -7,7 +7,7 @@ that cannot be written to, on a full disk or a terminal that is gone, ends the v
 import sys
 import time
 
-from bnstudy.recorder import Line, Mirror
+from bnstudy.recorder import ACCURACY, LOSS, Line, Mirror
 
 SECONDS_PER_LINE = 10.0
 
@@ -33,7 +33,7 @@ def progress_bar(name: str, steps: int) -> Mirror:
             bar.add_task(name, total=steps, state="")
         elif "end" in line:
             bar.stop()
-        elif "train/loss" in line:
+        elif LOSS in line:
             state = f"{_state(line)}  {rate(line):.1f} steps/s"
             bar.update(bar.task_ids[0], completed=line["step"] + 1, state=state)
 
@@ -47,7 +47,7 @@ def progress_lines(name: str, steps: int) -> Mirror:
 
     def mirror(line: Line) -> None:
         nonlocal printed
-        if "train/loss" not in line:
+        if LOSS not in line:
             return
         done, speed = line["step"] + 1, rate(line)
         if done == steps or time.monotonic() - printed > SECONDS_PER_LINE:
@@ -78,8 +78,8 @@ def _while_it_can(mirror: Mirror) -> Mirror:
 
 
 def _state(line: Line) -> str:
-    accuracy = f"  accuracy {line['train/accuracy']:.3f}" if "train/accuracy" in line else ""
-    return f"loss {line['train/loss']:.4g}{accuracy}"
+    accuracy = f"  accuracy {line[ACCURACY]:.3f}" if ACCURACY in line else ""
+    return f"loss {line[LOSS]:.4g}{accuracy}"
 
 
 class _Rate:

@@ -1,57 +1,13 @@
 """What this study adds to the paper's claims, from the same runs, beside the primary claims."""
 
-import math
-
-import numpy as np
-
+from bnstudy.claims.comparisons import BATCH, LINEAR_BATCH, LINEAR_BATCH_LOW, LINEAR_LOW, STANDARD
 from bnstudy.claims.judging import Claim, Needs
 from bnstudy.claims.primary import LINEAR_STEPS, SEEDS_FROM
-from bnstudy.claims.reductions import (
-    BATCH,
-    DEPTH,
-    FEWEST,
-    LINEAR_BATCH,
-    LINEAR_BATCH_LOW,
-    LINEAR_LOW,
-    SHIFT,
-    STANDARD,
-    beta_at_edge,
-    late,
-    layer,
-    median,
-    pinned,
-    ratio,
-    smaller_steps_beta,
-    together,
-)
 from bnstudy.claims.rules import at_least, greater, within
-from bnstudy.results import Run, effective_beta
-
-QUARTER = 0.25
-
-
-def pinned_share(*runs: Run) -> float:
-    """The share of the steps at which effective beta is pinned, the smallest of the runs [1].
-
-    NaN if a run has fewer than FEWEST.
-    """
-    steps = [pinned(run, effective_beta(run)[1]) for run in runs]
-    return min(float(p.mean()) for p in steps) if min(map(len, steps)) >= FEWEST else math.nan
-
-
-def pinned_by_grid(*runs: Run) -> float:
-    """The share of the pinned steps at which smaller step sizes give another effective beta [1].
-
-    It is another if it differs by more than a quarter. All runs together; NaN for fewer than
-    FEWEST pinned steps.
-    """
-    moved = []
-    for run in runs:
-        _, betas, smaller = together(effective_beta(run), smaller_steps_beta(run))
-        here = pinned(run, betas)
-        moved.append(np.abs(smaller[here] / betas[here] - 1) > QUARTER)
-    pooled = np.concatenate(moved)
-    return float(pooled.mean()) if len(pooled) >= FEWEST else math.nan
+from bnstudy.measures.internal_covariate_shift import sign_share
+from bnstudy.measures.landscape import beta_at_edge, effective_beta, pinned_by_grid, pinned_share
+from bnstudy.measures.series import late, median, ratio
+from bnstudy.results import Run
 
 
 def late_beta_ratio(standard: Run, batch: Run) -> float:
@@ -60,17 +16,6 @@ def late_beta_ratio(standard: Run, batch: Run) -> float:
     In units of 1 / lr, which is the same for both.
     """
     return ratio(*(median(late(effective_beta(run))) for run in (batch, standard)))
-
-
-def sign_share(run: Run) -> float:
-    """The share of late steps of layers 9, 17 at which the cosine has the sign of 1 - 2 share."""
-    agree = []
-    for number in (9, 17):
-        key = layer(run, number, DEPTH, f"{SHIFT}/cosine")
-        share_below = late(run[key.replace("/cosine/", "/share_below/")])
-        agree.append(np.sign(late(run[key])) == np.sign(1 - 2 * share_below))
-    together = np.concatenate(agree)
-    return float(together.mean()) if len(together) else math.nan
 
 
 TOPIC = "Added by this study"

@@ -8,33 +8,23 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Values, final_accuracy
+from bnstudy.measures import train
+from bnstudy.results import Run
 
 SPREAD = "Lines: mean over seeds; shaded: smallest to largest."
 CROSS: dict[str, Any] = {"marker": "x", "linestyle": "", "markersize": 6, "markeredgewidth": 1.6}
 
 
-def by_option(runs: Sequence[Run], path: str) -> dict[Any, list[Run]]:
-    """The runs by what was chosen or set at `path`, sorted by it."""
-    options = sorted({run.option(path) for run in runs})
-    return {option: [run for run in runs if run.option(path) == option] for option in options}
-
-
 def ended(runs: Sequence[Run]) -> list[Run]:
     """The runs that have a final accuracy: those that finished or diverged and were tested."""
-    return [run for run in runs if run.outcome != "interrupted" and "test/accuracy" in run]
+    return [run for run in runs if run.outcome != "interrupted" and train.TEST_ACCURACY in run]
 
 
-def percent(run: Run) -> float:
-    """The final test accuracy in percent; that of guessing if the run diverged."""
-    return 100 * final_accuracy(run)
-
-
-def describe(runs: Sequence[Run], more: str = "") -> str:
+def runs_label(runs: Sequence[Run], more: str = "") -> str:
     """The legend of an arm in several cells: how many runs there are in all, not seeds."""
     count = len(runs)
     runs_are = f"{count} {'run' if count == 1 else 'runs'}"
-    return panels.describe(list(runs), more=more).replace(f"n = {count}", runs_are, 1)
+    return panels.seeds_label(list(runs), more=more).replace(f"n = {count}", runs_are, 1)
 
 
 def absent(
@@ -49,7 +39,7 @@ def absent(
     elif lr is None:
         says = f"no {panels.names_of(norms)} runs".replace("  ", " ")
     else:
-        says = panels.no_runs(norms, lr)
+        says = panels.no_runs_at(norms, lr)
     panels.write(axes, says)
     return True
 
@@ -77,7 +67,7 @@ def line(
     columns = [column[~np.isnan(column)] for column in columns]
     with np.errstate(invalid="ignore"):
         centre = [middle(column) if len(column) else np.nan for column in columns]
-    arm = style.ARMS[cell[0].norm]
+    arm = style.arm(cell[0].norm)
     usual: dict[str, Any] = {"color": arm.colour, "marker": arm.marker, "markersize": 4}
     axes.plot(xs, panels.drawable(np.array(centre), log=False), **(usual | look))
     finite = [column[np.isfinite(column)] for column in columns]
@@ -102,9 +92,3 @@ def all_depths(runs: Sequence[Run]) -> Callable[[Run], str]:
         return network.replace("*", ", ".join(map(str, sorted(depths[network]))), 1)
 
     return label
-
-
-def medians(values: Values) -> Values:
-    """The median of every row, [n, m] to [n], NaN left out; NaN where a row has nothing else."""
-    rows = [row[~np.isnan(row)] for row in values]
-    return np.array([np.median(row) if len(row) else np.nan for row in rows])

@@ -1,9 +1,13 @@
 """What the paper says of internal covariate shift, beside the primary claims."""
 
-import math
-
-import numpy as np
-
+from bnstudy.claims.comparisons import (
+    BATCH,
+    LINEAR,
+    LINEAR_BATCH,
+    LINEAR_BATCH_LOW,
+    LINEAR_LOW,
+    STANDARD,
+)
 from bnstudy.claims.judging import Claim, Needs
 from bnstudy.claims.primary import (
     LINEAR_STEPS,
@@ -11,39 +15,11 @@ from bnstudy.claims.primary import (
     relative_shift_ratio,
     shift_cosine_difference,
 )
-from bnstudy.claims.reductions import (
-    BATCH,
-    DEPTH,
-    LINEAR,
-    LINEAR_BATCH,
-    LINEAR_BATCH_LOW,
-    LINEAR_LOW,
-    SHIFT,
-    STANDARD,
-    layer,
-    median,
-)
 from bnstudy.claims.rules import SIMILAR, at_least, at_most
-from bnstudy.results import Run, Values
+from bnstudy.measures.internal_covariate_shift import correlation, lowest_cosine
 
 STANDARD_LOW = STANDARD._replace(lr=0.01)
 BATCH_LOW = BATCH._replace(lr=0.01)
-
-
-def linear_cosines(run: Run) -> list[Values]:
-    """The cosines of layers 9 and 17 of the deep linear network at every probed step."""
-    return [run[layer(run, number, DEPTH, f"{SHIFT}/cosine")][1] for number in (9, 17)]
-
-
-def lowest_cosine(run: Run) -> float:
-    """What the cosine exceeds at 95 % of the steps, in the lower of the two layers [1]."""
-    known = [cosines[~np.isnan(cosines)] for cosines in linear_cosines(run)]
-    return min(float(np.percentile(cosines, 5)) if len(cosines) else math.nan for cosines in known)
-
-
-def correlation(run: Run) -> float:
-    """The median absolute cosine over steps, in the higher of the two layers [1]."""
-    return max(median(np.abs(cosines)) for cosines in linear_cosines(run))
 
 
 SIMILAR_OR_WORSE = "“Similar, or even worse, internal covariate shift” with BatchNorm"
