@@ -4,24 +4,28 @@ What is read out of a run is in `measures`. Needs no more than numpy: whoever ha
 redraw every figure without torch.
 """
 
+import csv
 import difflib
 import gzip
+import io
 import json
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial, reduce
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from bnstudy.header import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
-from bnstudy.recorder import LOSS, LR, parse
+from bnstudy.recorder import LOSS, LR
 
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -50,13 +54,13 @@ class Run:
     """One run as its `run.jsonl` tells it: `steps, values = run["landscape/loss"]`.
 
     `outcome` is "finished", "diverged", or "interrupted" for a record without an end line.
-    `records` holds, by metric key, the steps and the values as they were parsed.
+    `records` holds, by metric key, the steps [n] and the values [n, ...]. Nobody may write to them.
     """
 
     directory: Path
     header: dict[str, Any] = field(repr=False)
     outcome: str
-    records: dict[str, tuple[list[int], list[Any]]] = field(repr=False)
+    records: dict[str, tuple[Any, Any]] = field(repr=False)
     seconds: float = 0.0  # that the run took by its own clock; 0 without an end line
 
     def __getitem__(self, key: str) -> Series:
@@ -65,8 +69,7 @@ class Run:
             nearest = difflib.get_close_matches(key, self.records, n=3, cutoff=0.0)
             raise KeyError(f"{self.directory.name} has no {key}; nearest: {', '.join(nearest)}")
         steps, values = self.records[key]
-        # float() reads "NaN" and "Infinity" too, as which the record keeps what JSON cannot write.
-        return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+        return _frozen(np.asarray(steps, dtype=np.int64)), _frozen(np.asarray(values, np.float64))
 
     def steps(self, key: str) -> Steps:
         """The steps [n] of the records that have the key."""
@@ -152,21 +155,34 @@ class Run:
         return f"{network}; batch {self.batch_size}; scale {self.scale}"
 
 
-def load_run(directory: Path | str) -> Run:
+def _frozen(numbers: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to: all who ask for a metric get the same numbers."""
+    view = numbers.view()
+    view.flags.writeable = False
+    return view
+
+
+def load_run(directory: Path | str, keys: Sequence[str] = ("",)) -> Run:
     """The run recorded in `directory`, by `run.jsonl` or, without one, by `run.jsonl.gz`.
+
+    Of its metrics those whose key begins with one of `keys`, such as "train/" and "landscape/loss";
+    by default all. The file is read line by line and kept as arrays, so that a run takes little
+    more memory than the numbers that are asked for.
 
     A torn last line is left out. Raises ValueError, naming the file and the line, if any other line
     is broken, or if steps of training are missing between two lines.
     """
     path = _record_in(Path(directory))
-    lines = _read_lines(path)
-    header = _read_header(path, lines)
+    prefixes = tuple(keys)
+    columns: dict[str, _Column] = {}
+    unwanted: set[str] = set()
+    holes = _Holes(path)
     outcome, seconds = "interrupted", 0.0
-    records: dict[str, tuple[list[int], list[Any]]] = {}
-    trained: list[tuple[int, int]] = []  # lines with a step of training
-    for number, raw in enumerate(lines[1:], start=2):
-        line = parse(raw)
-        if line is None and number == len(lines):
+    lines = _read_lines(path)
+    header = _read_header(path, next(lines, (1, b"", True))[1])
+    for number, raw, is_last in lines:
+        line = _parse(raw)
+        if line is None and is_last:
             break
         if line is None or not ("end" in line or isinstance(line.get("step"), int)):
             raise ValueError(f"{path}: line {number} is broken; move the run away.")
@@ -175,42 +191,147 @@ def load_run(directory: Path | str) -> Run:
             continue
         step = line.pop("step")
         if LOSS in line or LR in line:
-            trained.append((number, step))
+            holes.see(number, step)
         line.pop("skipped", None)  # why a probe of one's own loop has no value at this step
         for key, value in line.items():
-            steps, values = records.setdefault(key, ([], []))
-            steps.append(step)
-            values.append(value)
-    _refuse_hole(path, trained)
-    return Run(Path(directory), header, outcome, records, seconds)
+            column = columns.get(key)
+            if column is None:
+                if key not in unwanted and key.startswith(prefixes):
+                    columns[key] = _Column(step, value)
+                else:
+                    unwanted.add(key)
+            elif type(value) is float and column.is_scalar:
+                column.steps.append(step)
+                column.numbers.append(value)
+            else:
+                column.add(step, value)
+    holes.refuse()
+    return Run(Path(directory), header, outcome, _arrays(columns), seconds)
 
 
-def _refuse_hole(path: Path, trained: list[tuple[int, int]]) -> None:
-    """ValueError if steps are missing in a record of every step; a thinned record has no holes."""
-    pairs = list(pairwise(trained))
-    if not any(after - before == 1 for (_, before), (_, after) in pairs):
-        return
-    for (_, before), (number, after) in pairs:
-        if after - before != 1:
+class _Column:
+    """The records of one key while they are read: numbers, or values as parsed if some are not."""
+
+    def __init__(self, step: int, value: Any) -> None:
+        self.steps = array("q")
+        self.numbers = array("d")
+        self.shape = _shape(value)
+        self.is_scalar = self.shape == ()
+        self.parsed: list[Any] | None = None  # where a value has another shape, or is no number
+        self.add(step, value)
+
+    def add(self, step: int, value: Any) -> None:
+        """Take the value of a step."""
+        count = len(self.steps)
+        self.steps.append(step)
+        if self.parsed is not None:
+            self.parsed.append(value)
+        elif not self._add(value):
+            self.parsed = [*self._array(count).tolist(), value]
+            self.numbers, self.is_scalar = array("d"), False
+
+    def _add(self, value: Any) -> bool:
+        """Whether the value is numbers of the shape of the others."""
+        count = len(self.numbers)
+        try:
+            if len(self.shape) == 1 and len(value) == self.shape[0]:
+                self.numbers.extend(value)
+                return True
+            if len(self.shape) == 2 and [*map(len, value)] == [self.shape[1]] * self.shape[0]:
+                self.numbers.extend(chain.from_iterable(value))
+                return True
+        except TypeError:  # numbers that JSON cannot write are kept as words
+            del self.numbers[count:]
+        try:
+            numbers = np.array(value, dtype=np.float64)  # reads "NaN" and "Infinity" too
+        except (TypeError, ValueError):
+            return False
+        if numbers.shape != self.shape:
+            return False
+        self.numbers.frombytes(numbers.tobytes())
+        return True
+
+    def _array(self, count: int) -> Values:
+        known = np.frombuffer(self.numbers) if self.numbers else np.empty(0)
+        return known.reshape(count, *self.shape)
+
+    def values(self) -> Values | list[Any]:
+        """Values [n, ...]."""
+        if self.parsed is not None:
+            return self.parsed
+        return self._array(len(self.steps))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return (len(value), *(_shape(value[0]) if value else ())) if isinstance(value, list) else ()
+
+
+def _arrays(columns: dict[str, "_Column"]) -> dict[str, tuple[Any, Any]]:
+    """Steps and values by key; keys that have the same steps share them."""
+    shared: dict[bytes, Steps] = {}
+    found = {}
+    for key in list(columns):
+        column = columns.pop(key)
+        steps = shared.setdefault(column.steps.tobytes(), np.frombuffer(column.steps, np.int64))
+        found[key] = (steps, column.values())
+    return found
+
+
+def _parse(raw: bytes) -> dict[str, Any] | None:
+    """A line of a record as `recorder.parse`, several times as fast."""
+    try:
+        line = orjson.loads(raw) if raw.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+class _Holes:
+    """Steps of training that are missing in a record; a thinned record has no holes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last: int | None = None
+        self.first_hole: tuple[int, int, int] | None = None  # its line, its step and the one before
+        self.every_step = False  # whether any two are successive
+
+    def see(self, number: int, step: int) -> None:
+        """Take a line with a step of training."""
+        if self.last is not None and step - self.last == 1:
+            self.every_step = True
+        elif self.last is not None and self.first_hole is None:
+            self.first_hole = (number, step, self.last)
+        self.last = step
+
+    def refuse(self) -> None:
+        """ValueError if steps are missing in a record of every step."""
+        if self.every_step and self.first_hole:
+            number, after, before = self.first_hole
             raise ValueError(
-                f"{path}: line {number} is step {after}, and the line before it is step {before}; "
-                "give the run's command again, or move the run away."
+                f"{self.path}: line {number} is step {after}, and the line before it is step "
+                f"{before}; give the run's command again, or move the run away."
             )
 
 
-def load_runs(experiment: str, root: Path | str, unreadable: list[str] | None = None) -> list[Run]:
+def load_runs(
+    experiment: str,
+    root: Path | str,
+    unreadable: list[str] | None = None,
+    keys: Sequence[str] = ("",),
+) -> list[Run]:
     """All runs of an experiment below `root`, such as results/runs/demo, sorted by name.
 
     Interrupted and diverged ones too. A folder without a record, or with an empty one because the
     run is just starting, is skipped. A record that cannot be read raises ValueError or OSError;
-    where there is a list `unreadable`, it gets their sentences, and the other runs are read.
+    where there is a list `unreadable`, it gets their sentences, and the other runs are read. `keys`
+    are those of `load_run`.
     """
     found = [path.parent for name in RECORDS for path in Path(root, experiment).glob(f"*/{name}")]
     runs: list[Run] = []
     for directory in sorted(set(found)):
         try:
             if _record_in(directory).stat().st_size:
-                runs.append(load_run(directory))
+                runs.append(load_run(directory, keys))
         except (OSError, ValueError) as error:
             if unreadable is None:
                 raise
@@ -223,25 +344,69 @@ def _record_in(directory: Path) -> Path:
     return compressed if compressed.exists() and not plain.exists() else plain
 
 
-def _read_lines(path: Path) -> list[bytes]:
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: this is no whole gzip file; copy it again.") from error
-    return content.splitlines(keepends=True)
-
-
-def _read_header(path: Path, lines: list[bytes]) -> dict[str, Any]:
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """The number of every line, from 1, the line, and whether it is the last."""
     try:
-        header = json.loads(lines[0])["header"]
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            number, line = 1, file.readline()
+            while line:
+                following = file.readline()
+                yield number, line, not following
+                number, line = number + 1, following
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: this is no whole gzip file; copy it again.") from error
+
+
+def _read_header(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(line)["header"]
         missing = {"experiment", "scale", "choices", "config", "layers", "data"} - set(header)
-    except (IndexError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: the first line is no header; move the run away.") from error
     if missing:
         raise ValueError(f"{path}: the header lacks {', '.join(sorted(missing))}.")
     return header
+
+
+def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row per run: what it is, how it ended, and the last value of every scalar that it recorded.
+
+    The rows are dicts by column; a run lacks the columns of what it did not record. So is
+    `pandas.DataFrame(table(runs))` a table.
+    """
+    return [_row(run) for run in runs]
+
+
+def _row(run: Run) -> dict[str, Any]:
+    known = {
+        "experiment": run.experiment,
+        "scale": run.scale,
+        "model": run.choices.get("model"),
+        "norm": run.norm,
+        "init": run.choices.get("init"),
+        "lr": run.lr,
+        "seed": run.seed,
+        "steps": run.config["steps"],
+        "outcome": run.outcome,
+    }
+    scalars = ((key, run[key][1]) for key in run.keys())  # noqa: SIM118  a run is no mapping
+    return known | {key: float(values[-1]) for key, values in scalars if values.ndim == 1}
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table as CSV: numbers in six digits, nothing where a run has no value."""
+    out = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(out, list(columns), lineterminator="\n", restval="")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                key: f"{value:.6g}" if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+        )
+    return out.getvalue()
 
 
 def settings(run: Run, vary: Sequence[str] = VARY) -> str:

@@ -4,7 +4,6 @@ import argparse
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -79,19 +78,16 @@ def main() -> int:
     if interruption.came():
         interruption.leave()
     cfg = planned[0].cfg
-    drawn = draw(["--scale", cfg.scale.name, "--runs", cfg.results])
+    drawn = draw(cfg.scale.name, cfg.results)
     for name, reason in failed:
         streams.say(f"failed: {name}: {reason}", sys.stderr)
     return 0 if drawn and not failed else 1
 
 
-def draw(runs: list[str]) -> bool:
-    """Figures and report, side by side because each draws all figures; whether both were made."""
-    command = [sys.executable, report.__file__, *runs]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
-        drawn = figures.main(runs) == 0
-        streams.say(page.communicate()[0].rstrip())  # the page is what to open: it comes last
-    return drawn and page.returncode == 0
+def draw(scale: str, runs: str) -> bool:
+    """Figures and report, from one drawing of each figure; whether both were made."""
+    pictures = str(figures.FIGURES / scale)
+    return report.main(["--scale", scale, "--runs", runs, "--figures", pictures]) == 0
 
 
 def parse() -> argparse.Namespace:

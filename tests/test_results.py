@@ -1,10 +1,14 @@
 """Reading runs back, and the reductions over them, by hand-made records."""
 
+import csv
 import gzip
+import io
 import json
 import math
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import made_up
 import numpy as np
@@ -164,7 +168,7 @@ def test_a_compressed_record_is_the_same_run(tmp_path: Path) -> None:
     compress(tmp_path)
     read = results.load_run(tmp_path)
     assert (read.header, read.outcome) == (plain.header, "interrupted")
-    assert read.records == plain.records
+    np.testing.assert_equal(read.records, plain.records)
 
 
 def test_of_both_records_the_plain_one_counts(tmp_path: Path) -> None:
@@ -428,3 +432,73 @@ def test_a_run_trains_or_is_stuck_or_diverged(tmp_path: Path) -> None:
     unknown = of("unknown", 0.19, classes=None)
     assert chance(unknown) == 0.15
     assert stuck(unknown)
+
+
+# What is asked for, as arrays
+
+
+def test_only_the_keys_that_are_asked_for_are_kept(tmp_path: Path) -> None:
+    lines = [
+        {"step": s, "train/loss": 1.0 * s, "landscape/loss": [1, 2], "time": 0.1} for s in (0, 1)
+    ]
+    record(tmp_path, lines)
+    run = results.load_run(tmp_path, keys=("train/", "landscape/lo"))
+    assert run.keys() == ["train/loss", "landscape/loss"]
+    assert run["landscape/loss"][1].tolist() == [[1, 2], [1, 2]]
+    assert run.outcome == "finished"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, 2, "NaN", "Infinity"],
+        [[1.0, 2.0], ["NaN", 3], ["-Infinity", 4]],
+        [[[1, 2], [3, 4]], [[5, 6], ["NaN", 8]]],
+        [[], []],
+        [True, 0.5],
+    ],
+)
+def test_values_are_read_as_numbers_whatever_json_makes_of_them(
+    tmp_path: Path, values: list[Any]
+) -> None:
+    record(tmp_path, [{"step": step, "own/x": value} for step, value in enumerate(values)])
+    read = results.load_run(tmp_path)["own/x"][1]
+    np.testing.assert_array_equal(read, np.array(values, dtype=np.float64))
+    with pytest.raises(ValueError, match="read-only"):
+        read[...] = 0
+
+
+def test_a_key_without_numbers_hides_no_other(tmp_path: Path) -> None:
+    values = [1.0, "a word", [1.0, 2.0], {"a": 1}]
+    lines = [{"step": s, "own/x": value, "own/y": 1.0} for s, value in enumerate(values)]
+    record(tmp_path, lines)
+    run = results.load_run(tmp_path)
+    assert run.records["own/x"][1] == values
+    assert run["own/y"][1].tolist() == [1.0] * 4
+    with pytest.raises((TypeError, ValueError)):
+        run["own/x"]
+
+
+def test_reading_takes_little_more_memory_than_the_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [
+        {"step": s, "train/loss": 1.0, "own/histogram": rng.integers(99, size=(8, 40)).tolist()}
+        for s in range(500)
+    ]
+    record(tmp_path, lines)
+    results.load_run(tmp_path)  # what is imported and cached once does not count
+    tracemalloc.start()
+    run = results.load_run(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * sum(values.nbytes for _, values in run.records.values())
+
+
+def test_the_table_has_a_row_per_run_with_the_last_of_every_scalar(tmp_path: Path) -> None:
+    lines = [{"step": s, "train/loss": 1 / (s + 3), "landscape/loss": [1, 2]} for s in (0, 1)]
+    rows = results.table([record(tmp_path, lines)])
+    assert rows[0]["train/loss"] == 1 / 4
+    assert rows[0]["outcome"] == "finished"
+    assert "landscape/loss" not in rows[0]
+    text = results.to_csv([*rows, {"norm": "mine", "own/x": 1 / 3}])
+    assert [row["own/x"] for row in csv.DictReader(io.StringIO(text))] == ["", "0.333333"]

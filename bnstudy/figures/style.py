@@ -1,5 +1,6 @@
 """How figures look: names and colours of arms, fonts and sizes, and files that reproduce."""
 
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ from typing import Any
 import matplotlib
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 WIDTH = 7.0  # inches: two columns of a journal
 SMALL = 7.5  # points: the smallest text
+DPI = 200  # dots per inch of a PNG
 GREY = "0.35"  # what is not data
 Colour = tuple[float, float, float]
 PAPER_LINE: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (4, 1.5))}
@@ -85,8 +88,7 @@ def arm(norm: str) -> Look:
     if norm in LOOKS:
         return LOOKS[norm]
     number = zlib.crc32(norm.encode())
-    name = norm.replace("_", " ")
-    return Look(name, RESERVE[number % len(RESERVE)], MARKERS[number % len(MARKERS)], name[:8])
+    return Look(norm, RESERVE[number % len(RESERVE)], MARKERS[number % len(MARKERS)], norm[:8])
 
 
 RC: dict[str, Any] = {
@@ -107,6 +109,7 @@ RC: dict[str, Any] = {
     "ytick.major.width": 0.7,
     "pdf.fonttype": 42,  # TrueType: text in the PDF stays text
     "ps.fonttype": 42,
+    "svg.hashsalt": "bnstudy",  # or every SVG has other ids
 }
 
 
@@ -127,9 +130,29 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG or a PDF, by the ending of `path`; the same runs give the same bytes."""
-    # Neither the date nor the version of matplotlib that both would name.
-    dated = ("CreationDate", "Producer", "Creator") if path.suffix == ".pdf" else ("Software",)
+def lay_out(figure: Figure) -> None:
+    """Lay a figure out for its files, once: all of them and the page have the same drawing."""
+    engine = figure.get_layout_engine()
+    if engine is None or isinstance(engine, PlaceHolderLayoutEngine):
+        return
     with context():
-        figure.savefig(path, dpi=200, metadata=dict.fromkeys(dated))
+        figure.dpi = DPI
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """A figure as a file of a kind, png, pdf or svg; the same runs give the same bytes."""
+    lay_out(figure)
+    # Neither the date nor the version of matplotlib that each would name.
+    dated = {"png": ("Software",), "pdf": ("CreationDate", "Producer", "Creator")}
+    metadata = dict.fromkeys(dated.get(kind, ("Date", "Creator")))
+    content = io.BytesIO()
+    with context():
+        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, PDF or SVG, by the ending of `path`."""
+    path.write_bytes(encode(figure, path.suffix.removeprefix(".")))
