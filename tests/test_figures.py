@@ -18,6 +18,7 @@ import made_up
 import matplotlib
 import numpy as np
 import pytest
+from claim_runs import cell
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
@@ -863,8 +864,8 @@ def test_the_accuracies_on_shifted_inputs_are_those_at_the_end(tmp_path: Path) -
         return cell_run(tmp_path, lines, seed=seed)
 
     runs = [run(0, [1.0, 0.0], [0.5, 0.75]), run(1, [0.0, 1.0], [1.0, 0.25])]
-    assert accuracies_by_size(runs, "batch", "layer1") == ([0.0, 1.0], [[75, 100], [50, 25]])
-    assert accuracies_by_size(runs, "batch", "layer2") == ([], [])
+    assert accuracies_by_size(runs, "running", "layer1") == ([0.0, 1.0], [[75, 100], [50, 25]])
+    assert accuracies_by_size(runs, "running", "layer2") == ([], [])
 
 
 def test_the_shift_of_the_mean_is_in_standard_deviations(tmp_path: Path) -> None:
@@ -1181,7 +1182,7 @@ def run_script(
         program = f"{BLOCKED} runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
         command = [sys.executable, "-c", program, *arguments]
     # The package may not be installed where the tests run.
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -1218,9 +1219,8 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
         out = tmp_path / time
         kinds = ("--format", "png,pdf,svg")
         assert run_script(tmp_path, "figure5a", "--out", str(out), *kinds).returncode == 0
-        digests.append(
-            {p.suffix: hashlib.sha256(p.read_bytes()).hexdigest() for p in out.iterdir()}
-        )
+        files = {path.suffix: path.read_bytes() for path in out.iterdir()}
+        digests.append({kind: hashlib.sha256(file).hexdigest() for kind, file in files.items()})
         assert b"CreationDate" not in (out / "figure5a.pdf").read_bytes()
     assert digests[0] == digests[1]
     assert set(digests[0]) == {".png", ".pdf", ".svg"}
@@ -1290,3 +1290,46 @@ def test_a_broken_record_is_named_in_one_sentence(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"{path.relative_to(tmp_path)}: ")
     assert done.stderr.count("\n") == 1
+
+
+# Norms and learning rates that no experiment has
+
+
+def test_an_unknown_norm_has_a_name_and_a_colour_that_stay() -> None:
+    mine, other = style.arm("mine"), style.arm("another_norm")
+    assert (mine.name, mine.short, mine.paper) == ("mine", "mine", "")
+    assert style.arm("mine") == mine
+    assert mine.colour in style.RESERVE
+    assert mine.marker not in {look.marker for look in style.LOOKS.values()}
+    assert mine != other
+    assert style.arm("batch") is style.LOOKS["batch"]
+
+
+@pytest.mark.parametrize(
+    ("lrs", "usual", "shown"),
+    [
+        ((0.1, 0.01, 0.01), (0.1,), [0.1]),
+        ((0.07, 0.07, 0.2), (0.1,), [0.07]),
+        ((0.2, 0.07), (0.1, 0.5), [0.2, 0.07]),
+        ((0.5,), (0.1, 0.5), [0.1, 0.5]),
+        ((), (0.1,), [0.1]),
+    ],
+)
+def test_the_lrs_shown_are_the_usual_ones_or_those_there_are(
+    lrs: tuple[float, ...], usual: tuple[float, ...], shown: list[float]
+) -> None:
+    runs = [cell(lr=lr, seed=seed) for seed, lr in enumerate(lrs)]
+    assert panels.lrs_of(runs, usual) == shown
+
+
+def test_runs_at_any_lr_of_any_norm_are_drawn(demo: Runs) -> None:
+    def own(run: Run) -> Run:
+        header = json.loads(json.dumps(run.header))
+        header["config"]["optimizer"]["lr"] = 0.07
+        header["choices"]["norm"] = "mine" if run.norm == "batch" else run.norm
+        return replace(run, header=header)
+
+    at = [own(run) for run in demo["vgg"] if run.lr == 0.1]
+    figure = FIGURES["figure4"].draw(at)
+    assert any("standard (n = " in label for label in labels(figure))
+    assert "no BatchNorm runs at lr 0.07" in words(figure)

@@ -37,23 +37,25 @@ LINES: dict[tuple[str, str], tuple[str, Any]] = {
 def draw(runs: Sequence[Run]) -> Figure:
     """Accuracy over the size of a shift, three layers; below, the shifts that training makes."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 5.4), layout="constrained")
         grid = figure.add_gridspec(2, 6)
         above = [figure.add_subplot(grid[0, 2 * i : 2 * i + 2]) for i in range(3)]
         for axes, letter, layer in zip(above, "abc", shown_layers(shown), strict=True):
-            accuracies_over_size(axes, shown, layer)
+            accuracies_over_size(axes, shown, lr, layer)
             axes.set_title(f"({letter}) {place_of(shown, layer)}")
             axes.set_ylabel("test accuracy (%)" if letter == "a" else "")
         moved, gradient = (figure.add_subplot(grid[1, 3 * i : 3 * i + 3]) for i in range(2))
-        over_layers(moved, chosen, moments.MEAN, mean_shift)
+        over_layers(moved, chosen, lr, moments.MEAN, mean_shift)
         moved.set(title="(d) per step of training", ylabel="shift of the mean / std")
-        over_layers(gradient, chosen, internal_covariate_shift.L2, typical_shift)
+        over_layers(gradient, chosen, lr, internal_covariate_shift.L2, typical_shift)
         gradient.set(title="(e) per step of training", ylabel="‖G − G′‖ / ‖G‖")
         panels.legend(figure, [*above, moved, gradient])
         notes = (
-            f"lr {LR}. (a)–(c): at the last probed step, x + size × std of the channel; (a) moves "
+            f"lr {style.number(lr)}. "
+            "(a)–(c): at the last probed step, x + size × std of the channel; (a) moves "
             "the data, (b) and (c) the layer's inputs inside the network; solid: running "
             "statistics. (d): median over the recorded units of all layers.",
             "(e): median over all layers but the first.",
@@ -79,9 +81,9 @@ def place_of(runs: Sequence[Run], layer: str) -> str:
     return "shifted test data" if number == 1 else f"inputs of layer {number} of {len(names)}"
 
 
-def accuracies_over_size(axes: Axes, runs: Sequence[Run], layer: str) -> None:
+def accuracies_over_size(axes: Axes, runs: Sequence[Run], lr: float, layer: str) -> None:
     """Test accuracy over the size of the shift of one layer's inputs, at the last probed step."""
-    found = panels.cells(axes, runs, [LR], f"{covariate_shift.ACCURACY['running']}/{layer}")
+    found = panels.cells(axes, runs, [lr], f"{covariate_shift.ACCURACY['running']}/{layer}")
     for (norm, statistics), (more, linestyle) in LINES.items():
         for cell in (cell for cell in found if cell[0].norm == norm):
             sizes, values = accuracies_by_size(cell, statistics, layer)
@@ -96,9 +98,9 @@ def accuracies_over_size(axes: Axes, runs: Sequence[Run], layer: str) -> None:
     axes.set(xlabel="size of the shift (std)", ylim=(-3, 103))
 
 
-def over_layers(axes: Axes, runs: Sequence[Run], kind: str, read: panels.Read) -> None:
+def over_layers(axes: Axes, runs: Sequence[Run], lr: float, kind: str, read: panels.Read) -> None:
     """A reduction over the layers that recorded `kind`, one curve per arm."""
     layer = next((found[0] for run in runs if (found := recorded_layers(run, kind))), "layer")
-    for cell in panels.cells(axes, runs, [LR], f"{kind}/{layer}"):
+    for cell in panels.cells(axes, runs, [lr], f"{kind}/{layer}"):
         panels.curve(axes, cell, read, log=True, label=panels.seeds_label(cell))
     panels.step_axis(axes, runs)

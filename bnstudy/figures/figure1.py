@@ -6,7 +6,9 @@ of layers #3 and #11 over training. Ours: (a) is a running mean of the mini-batc
 1/150 of the run; (c) is at learning rate 0.1 and pools the recorded units of one run on one grid.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +20,8 @@ from bnstudy.measures.train import chance
 from bnstudy.results import Run, Series
 
 EXPERIMENTS = ("vgg",)
-LINES = {"0.1": "-", "0.5": (0, (5, 1.5))}  # by learning rate
+LRS = (0.1, 0.5)
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)))  # of either
 LAYERS = (3, 11)
 CONVOLUTIONS = 13
 
@@ -26,6 +29,7 @@ CONVOLUTIONS = 13
 def draw(runs: Sequence[Run]) -> Figure:
     """Training accuracy, test accuracy and activations over training."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lr = panels.lr_of(chosen, LRS[0])
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 5.8), layout="constrained")
         grid = figure.add_gridspec(2, 4)
@@ -40,11 +44,11 @@ def draw(runs: Sequence[Run]) -> Figure:
             for j, norm in enumerate(panels.PAIR):
                 axes = figure.add_subplot(grid[1, 2 * i + j])
                 title = "" if i or j else "(c) "
-                panels.ridges_of(axes, chosen, norm, 0.1, layer, CONVOLUTIONS, title)
+                panels.ridges_of(axes, chosen, norm, lr, layer, CONVOLUTIONS, title)
                 axes.set_ylabel("" if i or j else "step")
         running, seeds = panels.running_note(chosen), panels.seeds_note(chosen)
         running = running.replace("Accuracy", "(a)")
-        notes = (running, seeds, "(c): lr\u00a00.1.", panels.RIDGES_NOTE)
+        notes = (running, seeds, f"(c): lr\u00a0{style.number(lr)}.", panels.RIDGES_NOTE)
         panels.finish(figure, runs, chosen, *notes)
     return figure
 
@@ -58,10 +62,12 @@ def accuracy_curves(axes: Axes, runs: Sequence[Run], key: str, curves: str) -> N
         steps, values = run[key]
         return steps, 100 * values
 
-    for cell in panels.cells(axes, runs, [float(lr) for lr in LINES], key):
-        lr = style.number(cell[0].lr)
+    lrs = panels.lrs_of(runs, LRS)
+    for cell in panels.cells(axes, runs, lrs, key):
+        at = next(lr for lr in lrs if math.isclose(lr, cell[0].lr))
+        lr = style.number(at)
         label = panels.seeds_label(cell, lr=True)
-        panels.curve(axes, cell, percent, linestyle=LINES[lr], label=label)
+        panels.curve(axes, cell, percent, linestyle=LINES[lrs.index(at)], label=label)
         panels.paper(axes, cell, curves, f"_lr{lr}")
     guessing = 100 * chance(runs[0])
     axes.axhline(guessing, color=style.GREY, linewidth=0.8, linestyle=":", label="chance")

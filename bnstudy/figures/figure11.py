@@ -42,7 +42,9 @@ def draw(runs: Sequence[Run]) -> Figure:
             steps = Normalize(0, max(run.config["steps"] for run in own))
             for axes, norm in zip(row, panels.PAIR, strict=True):
                 axes.set_title(f"{NAMES[experiment]}, {style.arm(norm).name}")
-                for cell in panels.cells(axes, own, [LRS[experiment]], landscape.CHANGE, [norm]):
+                for cell in panels.cells(
+                    axes, own, [panels.lr_of(own, LRS[experiment])], landscape.CHANGE, [norm]
+                ):
                     shown += panels.lowest_seeds(cell)
                     gradient_changes(axes, shown[-1], steps)
                     panels.paper_median(axes, cell, CURVES[experiment])

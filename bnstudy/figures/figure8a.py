@@ -26,11 +26,14 @@ LABELS = {"mean": "|μ(t + 1) − μ(t)|", "variance": "|σ²(t + 1) − σ²(t)
 def draw(runs: Sequence[Run]) -> Figure:
     """The distance between successive steps: a row per moment, a column per layer."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
-        panels.moment_panels(figure, chosen, LR, NORMS, LABELS, one_step)
-        notes = (f"lr {LR}. μ, σ²: mean and variance of a unit over batch and positions,",)
+        panels.moment_panels(figure, chosen, lr, NORMS, LABELS, one_step)
+        notes = (
+            f"lr {style.number(lr)}. μ, σ²: mean and variance of a unit over batch and positions,",
+        )
         notes += ("after the norm and its noise; averaged over the recorded units.",)
         panels.finish(figure, runs, chosen, *notes, panels.seeds_note(shown), shown=shown)
     return figure

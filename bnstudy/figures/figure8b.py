@@ -26,11 +26,14 @@ LABELS = {"mean": "μ(t) − μ(0)", "variance": "σ²(t) − σ²(0)"}
 def draw(runs: Sequence[Run]) -> Figure:
     """The distance from the first step: a row per moment, a column per layer."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
-        panels.moment_panels(figure, chosen, LR, NORMS, LABELS, since_start)
-        notes = (f"lr {LR}. μ, σ²: mean and variance of a unit over batch and positions,",)
+        panels.moment_panels(figure, chosen, lr, NORMS, LABELS, since_start)
+        notes = (
+            f"lr {style.number(lr)}. μ, σ²: mean and variance of a unit over batch and positions,",
+        )
         notes += ("after the norm and its noise. Lines: the first recorded unit of the lowest",)
         notes += ("seed; shaded: smallest to largest over the recorded units and seeds.",)
         panels.finish(figure, runs, chosen, *notes, shown=shown)

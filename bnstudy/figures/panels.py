@@ -68,6 +68,19 @@ def choose(runs: Sequence[Run], *compared: Sequence[str], also: Sequence[str] = 
     return chosen
 
 
+def lr_of(runs: Sequence[Run], usual: float) -> float:
+    """The lr that a figure shows: the usual one, or of other runs that at which most are."""
+    return lrs_of(runs, (usual,))[0]
+
+
+def lrs_of(runs: Sequence[Run], usual: Sequence[float]) -> list[float]:
+    """The lrs that a figure shows: the usual ones, or of other runs those at which most are."""
+    if not runs or any(at_lr(runs, lr) for lr in usual):
+        return list(usual)
+    found = Counter(run.lr for run in runs).most_common(len(usual))
+    return sorted((lr for lr, _ in found), reverse=True)
+
+
 def cells(
     axes: Axes, runs: Sequence[Run], lrs: Sequence[float], key: str, norms: Sequence[str] = PAIR
 ) -> list[Cell]:

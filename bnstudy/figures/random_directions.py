@@ -33,14 +33,15 @@ LABELS = ("L(θ − ηd)", "largest / smallest L(θ − ηd) − 1", "‖∇L(θ
 def draw(runs: Sequence[Run]) -> Figure:
     """The loss, its relative range and the gradient change, a column per direction."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.4), layout="constrained")
         grid = figure.subplots(len(LABELS), len(ALONG), sharey="row")
         for column, (title, (loss, change)) in zip(grid.T, ALONG.items(), strict=True):
-            panels.bands(column[0], chosen, LR, loss, log=True)
-            relative_ranges(column[1], chosen, loss)
-            panels.bands(column[2], chosen, LR, change, log=True)
+            panels.bands(column[0], chosen, lr, loss, log=True)
+            relative_ranges(column[1], chosen, lr, loss)
+            panels.bands(column[2], chosen, lr, change, log=True)
             column[0].set_title(title)
             for axes in column[:-1]:
                 axes.set_xlabel("")
@@ -53,8 +54,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def relative_ranges(axes: Axes, runs: Sequence[Run], key: str) -> None:
+def relative_ranges(axes: Axes, runs: Sequence[Run], lr: float, key: str) -> None:
     """The relative range of the loss over the step sizes, one curve per arm."""
-    for cell in panels.cells(axes, runs, [LR], key):
+    for cell in panels.cells(axes, runs, [lr], key):
         panels.curve(axes, cell, lambda run: relative_range(run, key), log=True)
     panels.step_axis(axes, runs)

@@ -40,7 +40,8 @@ INSIDE = {"relu": "zero", "sigmoid": "linear", "tanh": "linear"}
 def draw(runs: Sequence[Run]) -> Figure:
     """Histograms under the activation function: a row per function, a column per norm."""
     chosen = panels.choose(runs, EXPERIMENTS, also=("model.activation",))
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     functions = functions_of(shown)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 1.0 + 1.9 * len(functions)), layout="constrained")
@@ -53,7 +54,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             for axes, norm, cell in zip(row, NORMS, cells, strict=True):
                 axes.set_title(f"{FUNCTIONS[function][0]}\n{style.arm(norm).name}")
                 key = f"{activations.HISTOGRAM}/{layer}"
-                if not sweeps.absent(axes, cell, key, norm, LR):
+                if not sweeps.absent(axes, cell, key, norm, lr):
                     distribution(axes, [run for run in cell if key in run], layer, function)
             drawn = [axes for axes in row if axes.axison]
             low, high = row[0].get_xlim()
@@ -61,7 +62,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                 over_it(axes, function, np.linspace(low, high, 400), axes is drawn[-1])
                 axes.set(xlim=(low, high), xlabel="pre-activation z")
         notes = (
-            f"lr {LR}.",
+            f"lr {style.number(lr)}.",
             "Areas: the recorded units of all seeds pooled, at the last probed step of each, to a "
             "height of their own. Black: the activation function, axis on the right. Shaded: where "
             "ReLU is zero, |z| < 1 of the sigmoid, |z| < 1/2 of tanh. Written: the fraction of z "

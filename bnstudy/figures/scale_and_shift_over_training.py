@@ -30,7 +30,8 @@ ROWS += ("(d) γ", "(e) β")
 def draw(runs: Sequence[Run]) -> Figure:
     """Percentiles, fractions, gamma and beta: a column per activation function."""
     chosen = panels.choose(runs, EXPERIMENTS, also=("model.activation",))
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     functions = functions_of(shown)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 8.2), layout="constrained")
@@ -55,7 +56,8 @@ def draw(runs: Sequence[Run]) -> Figure:
             panels.outermost(row).set_ylabel(says)
         panels.legend(figure, list(grid[2]))
         notes = (
-            f"lr {LR}; last hidden layer. (a), (b), (d), (e): line: median; shaded: 15 to 85 "
+            f"lr {style.number(lr)}; "
+            "last hidden layer. (a), (b), (d), (e): line: median; shaded: 15 to 85 "
             "percentile; of the lowest seed, in (a), (b) of the first recorded unit, in (d), (e) "
             "of all units of the layer. (c): of all units, zeros of ReLU, |z| < 1 of the sigmoid, "
             "|z| < 1/2 of tanh.",
@@ -70,7 +72,7 @@ def percentile_band(
 ) -> None:
     """The median of the lowest seed of an arm over training, and its 15 to 85 percentile."""
     cell = [run for run in runs if run.norm == norm]
-    if sweeps.absent(axes, cell, key, norm, LR):
+    if sweeps.absent(axes, cell, key, norm, runs[0].lr if runs else LR):
         return
     run = min((run for run in cell if key in run), key=lambda run: run.seed)
     steps, values = read(run)

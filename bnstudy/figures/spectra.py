@@ -34,7 +34,8 @@ NARROWEST = 0.1  # of a common x axis that a spectrum may take, or it has axes o
 def draw(runs: Sequence[Run]) -> Figure:
     """Densities, a row per arm and a column per step; below, gradient shares and outliers."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     rows = shown_rows(shown)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 2.9 + 1.5 * len(rows)), layout="constrained")
@@ -47,22 +48,23 @@ def draw(runs: Sequence[Run]) -> Figure:
             row = [figure.add_subplot(grid[i, start : start + span]) for start in starts]
             cell = [run for run in shown if run.norm == norm]
             for j, axes in enumerate(row):
-                if not sweeps.absent(axes, cell, spectrum.NODES.format(statistics), norm, LR):
+                if not sweeps.absent(axes, cell, spectrum.NODES.format(statistics), norm, lr):
                     density(axes, panels.lowest_seeds(cell)[0], statistics, steps[j])
                     columns[j].append(axes)
             panels.outermost(row).set_ylabel(density_label(norm, statistics))
         share, outliers = (figure.add_subplot(grid[-1, 3 * i : 3 * i + 3]) for i in range(2))
-        curves_over_training(share, chosen, spectrum.SHARE, gradient_share)
+        curves_over_training(share, chosen, lr, spectrum.SHARE, gradient_share)
         share.set(
             title="gradient in the top eigenspace", ylabel="share of ‖g‖²", ylim=(-0.03, 1.03)
         )
-        curves_over_training(outliers, chosen, spectrum.EIGENVALUES, outlier_ratio)
+        curves_over_training(outliers, chosen, lr, spectrum.EIGENVALUES, outlier_ratio)
         outliers.set(title="outliers", ylabel=f"λ₁ / λ$_{{{OUTLIERS + 1}}}$")
         panels.legend(figure, [share, outliers])
         same = [share_axes(column) for column in columns]
         but = "" if all(same) else " unless their ranges differ tenfold"
         notes = (
-            f"lr {LR}; Hessian of the training batch. Densities: run with the lowest seed, "
+            f"lr {style.number(lr)}; "
+            "Hessian of the training batch. Densities: run with the lowest seed, "
             f"{draws_note(shown)}; smoothed by Gaussians, σ = {100 * spectrum.WIDTH:.0f} % of each "
             f"one's range; in a column on the same axes{but}.",
             f"Share: in the span of the top {OUTLIERS} eigenvectors. Both below: batch statistics; "
@@ -136,9 +138,11 @@ def share_axes(column: Sequence[Axes]) -> bool:
     return True
 
 
-def curves_over_training(axes: Axes, runs: Sequence[Run], key: str, read: panels.Read) -> None:
+def curves_over_training(
+    axes: Axes, runs: Sequence[Run], lr: float, key: str, read: panels.Read
+) -> None:
     """One curve per arm, with statistics of the batch."""
-    for cell in panels.cells(axes, runs, [LR], key.format("batch")):
+    for cell in panels.cells(axes, runs, [lr], key.format("batch")):
         log = read is outlier_ratio
         panels.curve(axes, cell, read, log=log, label=panels.seeds_label(cell))
     panels.step_axis(axes, runs)

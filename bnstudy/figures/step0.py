@@ -21,6 +21,7 @@ from bnstudy.measures.grids import at_lr
 from bnstudy.measures.internal_covariate_shift import relative_shift
 from bnstudy.measures.landscape import effective_beta, first_changes
 from bnstudy.measures.layers import recorded_layers
+from bnstudy.measures.stability import edge_formula, edge_of_stability
 from bnstudy.results import Run
 
 EXPERIMENTS = ("step0",)
@@ -30,19 +31,23 @@ LR = 0.1
 def draw(runs: Sequence[Run]) -> Figure:
     """Gradient change over step sizes, effective beta and internal covariate shift at step 0."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = [run for run in at_lr(chosen, LR) if landscape.CHANGE in run]
+    lr = panels.lr_of(chosen, LR)
+    shown = [run for run in at_lr(chosen, lr) if landscape.CHANGE in run]
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.1), layout="constrained")
         change, beta, shifts = figure.subplots(1, 3, width_ratios=(1.25, 0.75, 1.25))
-        cells = panels.cells(change, chosen, [LR], landscape.CHANGE)
+        cells = panels.cells(change, chosen, [lr], landscape.CHANGE)
         for place, cell in enumerate(cells):
             changes_over_step_size(change, cell)
             strip(beta, cell, place, [effective_beta(run)[1][0] for run in cell])
         change.set(title="(a) gradient change", xlabel="step size η", xscale="log", yscale="log")
         change.set_ylabel("‖∇L(θ − ηg) − g‖ / ‖g‖")
         beta.set(title="(b) effective β", ylim=(0, None), xlim=(-0.6, len(cells) - 0.4), xticks=[])
-        beta.axhline(2 / LR, color=style.GREY, linewidth=0.8, linestyle=":")
-        beta.annotate("2/lr", (-0.55, 2 / LR), va="bottom", fontsize=style.SMALL)
+        if shown:
+            edge = float(edge_of_stability(shown[0], np.zeros(1, dtype=np.int64))[0])
+            beta.axhline(edge, color=style.GREY, linewidth=0.8, linestyle=":")
+            look: dict[str, Any] = {"va": "bottom", "fontsize": style.SMALL}
+            beta.annotate(edge_formula(shown[0]), (-0.55, edge), **look)
         shifts_by_layer(shifts, cells)
         panels.legend(figure, [change])
         notes = ("Lines: geometric means over seeds. Dots: one seed each.",)

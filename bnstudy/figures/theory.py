@@ -37,19 +37,21 @@ LINES: dict[str, tuple[str, Any]] = {
 def draw(runs: Sequence[Run]) -> Figure:
     """The terms of theorem 4.1 by layer over training; below, signs, failures and errors."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 6.8), layout="constrained")
         grid = figure.subplots(3, 3)
         for axes, (title, one) in zip(grid.flat, PANELS.items(), strict=True):
             key = f"{theory.POSITIVE}/{next(iter(measured_layers(shown)), 'layer')}"
             # Without a norm there is nothing to measure.
-            for cell in panels.cells(axes, shown, [LR], key, norms=("batch",)):
+            for cell in panels.cells(axes, shown, [lr], key, norms=("batch",)):
                 one(axes, cell)
             axes.set_title(title)
         panels.legend(figure, list(grid.flat))
         notes = (
-            f"lr {LR}. y, z: before and after a norm; g = ∂L/∂z; ŷ: normalized y. Lines by layer: "
+            f"lr {style.number(lr)}. "
+            "y, z: before and after a norm; g = ∂L/∂z; ŷ: normalized y. Lines by layer: "
             "mean over seeds (geometric on logarithmic axes), darker: nearer to the outputs. "
             "(a)–(d): sums over the units of a layer; (c), (d): relative to γ²/σ²‖g‖², of which "
             "a random g loses 1/m, m being N × positions. (e): 15th to 85th percentile over units, "

@@ -27,21 +27,23 @@ LR = 0.1
 def draw(runs: Sequence[Run]) -> Figure:
     """Consecutive gradients: last layer, all parameters; beside them the change on one batch."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.8), layout="constrained")
         last, every, right = figure.subplots(1, 3, sharey=True)
         layer = chosen[0].layers[-1]
-        change_curves(last, chosen, f"{consecutive.CHANGE}/{layer}")
-        change_curves(every, chosen, consecutive.CHANGE)
-        change_curves(right, chosen, landscape.CHANGE)
+        change_curves(last, chosen, lr, f"{consecutive.CHANGE}/{layer}")
+        change_curves(every, chosen, lr, consecutive.CHANGE)
+        change_curves(right, chosen, lr, landscape.CHANGE)
         last.set(title=f"wrong: two batches,\nlast layer ({layer})", ylabel="‖g(t + 1) − g(t)‖")
         every.set(title="wrong: two batches,\nall parameters")
         right.set(title="right: one batch,\nall parameters", ylabel="‖∇L(θ − lr g) − ∇L(θ)‖")
         panels.outermost([last, every, right])
         panels.legend(figure, [last, every, right])
         notes = (
-            f"lr {LR}. Left, middle: what much copied code calls gradient predictiveness. The "
+            f"lr {style.number(lr)}. "
+            "Left, middle: what much copied code calls gradient predictiveness. The "
             "gradients of successive steps are of different batches, so their difference holds the "
             "noise of sampling besides the change of the gradient; right: the same step, on the "
             "batch of step t alone.",
@@ -51,9 +53,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def change_curves(axes: Axes, runs: Sequence[Run], key: str) -> None:
+def change_curves(axes: Axes, runs: Sequence[Run], lr: float, key: str) -> None:
     """A change of the gradient over one step, one curve per arm."""
     read: panels.Read = own_step if key == landscape.CHANGE else lambda run: run[key]
-    for cell in panels.cells(axes, runs, [LR], key):
+    for cell in panels.cells(axes, runs, [lr], key):
         panels.curve(axes, cell, read, log=True)
     panels.step_axis(axes, runs)

@@ -28,14 +28,15 @@ LRS = (0.01, 0.1, 0.5)
 def draw(runs: Sequence[Run]) -> Figure:
     """The envelope over learning rates (left) beside the range along the gradient."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lr, lrs = panels.lr_of(chosen, LR), panels.lrs_of(chosen, LRS)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.8), layout="constrained")
         wrong, right = figure.subplots(1, 2, sharey=True)
-        envelopes(wrong, chosen)
-        panels.bands(right, chosen, LR, landscape.LOSS, log=True)
-        lrs = ", ".join(map(str, LRS))
-        wrong.set(title=f"wrong: several runs\nmin to max over lr {lrs}", ylabel="training loss")
-        right.set(title=f"right: one trajectory, lr {LR}\nrange along the gradient")
+        envelopes(wrong, chosen, lrs)
+        panels.bands(right, chosen, lr, landscape.LOSS, log=True)
+        listed = ", ".join(map(style.number, lrs))
+        wrong.set(title=f"wrong: several runs\nmin to max over lr {listed}", ylabel="training loss")
+        right.set(title=f"right: one trajectory, lr {style.number(lr)}\nrange along the gradient")
         right.set(ylabel=panels.LABELS[landscape.LOSS])
         panels.outermost([wrong, right])
         panels.legend(figure, [wrong, right])
@@ -43,19 +44,19 @@ def draw(runs: Sequence[Run]) -> Figure:
             "Left: what much copied code calls the loss landscape. Runs at several learning rates "
             "are at different parameters after the first step, so the area between them says how "
             "much the learning rate matters, not how the loss varies around a point. Right:",
-            panels.bands_note(at_lr(chosen, LR)),
+            panels.bands_note(at_lr(chosen, lr)),
         )
         panels.finish(figure, runs, chosen, *notes)
     return figure
 
 
-def envelopes(axes: Axes, runs: Sequence[Run]) -> None:
+def envelopes(axes: Axes, runs: Sequence[Run], lrs: Sequence[float]) -> None:
     """Per arm the envelope over learning rates of every seed that has all of them, averaged."""
-    found = panels.cells(axes, runs, LRS, train.LOSS)
+    found = panels.cells(axes, runs, lrs, train.LOSS)
     for norm in panels.PAIR:
         arm = [run for cell in found for run in cell if run.norm == norm]
         by_seed = [[run for run in arm if run.seed == seed] for seed in {run.seed for run in arm}]
-        complete = [own for own in by_seed if len(own) == len(LRS)]
+        complete = [own for own in by_seed if len(own) == len(lrs)]
         if complete:
             cell = [run for own in complete for run in own]
             label = f"envelope, {panels.seeds_label(cell)}"
