@@ -118,9 +118,13 @@ def roughness(run: Run) -> float:
 
 
 def first_changes(run: Run) -> tuple[Values, Values]:
-    """Step sizes [K] of both sets, ascending, and gradient change over ||g|| [K] at step 0."""
+    """Step sizes [K], ascending, and gradient change over ||g|| [K], at the first probed step.
+
+    Of both sets of step sizes where there are two.
+    """
     etas, found = (
-        np.concatenate([run[key][1][0], run[_small(key)][1][0]]) for key in (STEP_SIZE, CHANGE)
+        np.concatenate([run[name][1][0] for name in (key, _small(key)) if name in run])
+        for key in (STEP_SIZE, CHANGE)
     )
     order = np.argsort(etas)
     return etas[order], found[order] / run[GRADIENT][1][0]

@@ -1,4 +1,4 @@
-"""The claims on curvature: every measure on records made by hand, and where the verdicts turn."""
+"""Claims on curvature, and the measures behind them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ from bnstudy.measures.sharpness import EIGENVALUES, sharpness
 from bnstudy.results import Run
 
 BY_NAME = {claim.name: claim for claim in curvature.CLAIMS}
+
+
 SHARPNESS, CURVATURE = EIGENVALUES["batch"], CURVATURE["batch"]
 
 
@@ -94,9 +96,6 @@ def verdict(name: str, *runs: Run) -> str:
 def of_seeds(make: Any, *args: Any, **of: Any) -> list[Run]:
     """The same run with five seeds."""
     return [make(*args, seed=seed, **of) for seed in range(5)]
-
-
-# The edge of stability
 
 
 def test_sharpness_is_compared_with_2_over_lr_in_the_second_half() -> None:
@@ -212,9 +211,6 @@ def test_there_is_no_ratio_of_what_is_not_positive(signs: tuple[float, float]) -
     assert math.isnan(curvature.linear_sharpness_ratio(standard, batch))
 
 
-# Spectra
-
-
 def spectrum(norm: str, top: float, share: float, seed: int = 0) -> Run:
     """Ten steps of a spectrum with this largest eigenvalue, the eleventh 2, and this share."""
     eigenvalues = [top, *[3.0] * 9, 2.0]
@@ -291,9 +287,6 @@ def test_the_verdicts_on_spectra() -> None:
     assert verdict("running_statistics_sharper", *runs) == claims.SUPPORTED
 
 
-# Effective beta
-
-
 def test_where_effective_beta_is_pinned_the_curvature_is_another() -> None:
     gone, linear = walk([2.0, 2.0, 2.0], along=300.0), walk([0.5, 1.0, 2.0], along=5.0)
     assert curvature.pinned_wrong_share(gone, linear) == pytest.approx(0.5)
@@ -331,9 +324,6 @@ def test_measures_are_compared_at_the_steps_that_both_have() -> None:
     other = (np.array([0, 10, 20]), np.array([4.0, 5.0, 6.0]))
     steps, ours, theirs = together(one, other)
     assert (list(steps), list(ours), list(theirs)) == ([0, 10], [1, 3], [4, 5])
-
-
-# Scale invariance
 
 
 def test_weights_that_grow() -> None:
