@@ -4,14 +4,11 @@ Everything in the folder follows from the records in it and from README.jinja, i
 for numbers. So no number in prose is typed in, and making the folder again changes nothing.
 """
 
-import csv
 import gzip
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -19,7 +16,8 @@ import numpy as np
 from bnstudy import claims, figures
 from bnstudy.claims import Result, in_words
 from bnstudy.figures import style
-from bnstudy.results import Run, effective_beta, load_runs
+from bnstudy.measures.landscape import effective_beta, smaller_steps_beta
+from bnstudy.results import Run, load_runs, table, to_csv
 
 RECORDS = "records"
 TEMPLATE = "README.jinja"
@@ -73,7 +71,7 @@ def make(folder: Path) -> list[Path]:
     results = [r for r in claims.evaluate(runs) if r.verdict != claims.NO_RUNS]
     every = [run for own in runs.values() for run in own]
     files = {
-        "runs.csv": table(every),
+        "runs.csv": to_csv(table(every)),
         "claims.json": claims.to_json(results),
         "claims.md": claims.to_markdown(results),
         "README.md": readme(template, runs, results),
@@ -96,37 +94,6 @@ def draw(folder: Path, runs: Mapping[str, Sequence[Run]]) -> list[Path]:
     return written
 
 
-def table(runs: Sequence[Run]) -> str:
-    """A CSV with a row per run: what it is, how it ended, and the last value of every scalar."""
-    rows = [row(run) for run in runs]
-    columns = dict.fromkeys(key for one in rows for key in one)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(columns), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
-
-
-def row(run: Run) -> dict[str, Any]:
-    """The row of a run: options as words, numbers in six digits."""
-    known = {
-        "experiment": run.experiment,
-        "scale": run.scale,
-        "model": run.choices["model"],
-        "norm": run.norm,
-        "init": run.choices["init"],
-        "lr": f"{run.lr:g}",
-        "seed": run.seed,
-        "steps": run.config["steps"],
-        "outcome": run.outcome,
-    }
-    for key in run.keys():  # noqa: SIM118  a run is no mapping
-        values = run[key][1]
-        if values.ndim == 1:
-            known[key] = f"{values[-1]:.6g}"
-    return known
-
-
 def readme(template: Path, runs: Mapping[str, Sequence[Run]], results: Sequence[Result]) -> str:
     """The README from its template, which reads `runs`, `claims` by name, and a few functions."""
     environment = jinja2.Environment(
@@ -137,6 +104,7 @@ def readme(template: Path, runs: Mapping[str, Sequence[Run]], results: Sequence[
         runs=runs,
         claims={result.claim.name: result for result in results},
         effective_beta=effective_beta,
+        smaller_steps_beta=smaller_steps_beta,
         median=lambda values: in_words(float(np.median(list(values)))),
         hours=lambda own: f"{sum(run.seconds for run in own) / 3600:.1f}",
         verdicts=verdicts(results),

@@ -1,7 +1,6 @@
 """The study on one page: claims, figures and runs in one HTML file that opens offline."""
 
 import base64
-import io
 import math
 import os
 import re
@@ -14,12 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import jinja2
-import matplotlib
-from matplotlib.figure import Figure
 
 from bnstudy import claims, figures
 from bnstudy.claims import Result, in_words, listed
 from bnstudy.figures import style
+from bnstudy.measures import train
 from bnstudy.results import Run
 
 SYMBOLS = {  # colour is never alone: a sign and the word go with it
@@ -45,13 +43,17 @@ WIDTH = 100.0  # of the small plot of an interval, in its own units
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure on the page; `source` is a data URI, "" where there are no runs to draw."""
+    """One figure on the page; `source` is a data URI, "" where there are no runs to draw.
+
+    `failure` says why a figure that has runs could not be drawn, "" if it could.
+    """
 
     name: str
     title: str
     caption: list[str]
     source: str
     command: str
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,17 @@ def make(
     runs: Mapping[str, Sequence[Run]],
     draw_command: Callable[[str], str],
     run_command: Callable[[Iterable[str]], str],
+    keep: Callable[[str, bytes], object] = lambda name, png: None,
 ) -> dict[str, str]:
     """The page and the verdicts behind it, by file name: report.html, claims.json, claims.md.
 
     `runs` are those of each experiment. `draw_command(name)` says how to draw a figure,
-    `run_command(experiments)` how to make runs. The same runs give the same files.
+    `run_command(experiments)` how to make runs. Each figure is drawn once; `keep(name, png)` is
+    called with its PNG. The same runs give the same files.
     """
     results = claims.evaluate(runs)
     pictures = [
-        picture(name, figure, runs, draw_command, run_command)
+        picture(name, figure, runs, draw_command, run_command, keep)
         for name, figure in figures.discover().items()
     ]
     return {
@@ -124,7 +128,8 @@ def render(results: Sequence[Result], pictures: Sequence[Picture], runs: Sequenc
         meanings=claims.VERDICTS,
         coverage=claims.COVERAGE,
         pictures=[p for p in pictures if p.source],
-        undrawn=[p for p in pictures if not p.source],
+        undrawn=[p for p in pictures if not p.source and not p.failure],
+        failed=[p for p in pictures if p.failure],
         runs=[facts(run) for run in runs],
         outcomes=Counter(run.outcome for run in runs),
         provenance=provenance(runs),
@@ -224,12 +229,20 @@ def picture(
     runs: Mapping[str, Sequence[Run]],
     draw_command: Callable[[str], str],
     run_command: Callable[[Iterable[str]], str],
+    keep: Callable[[str, bytes], object] = lambda name, png: None,
 ) -> Picture:
     """A figure, drawn if any of its experiments has runs, and the command for it."""
     found = [run for experiment in figure.EXPERIMENTS for run in runs.get(experiment, ())]
-    source = data_uri(figure.draw(found)) if found else ""
     command = draw_command(name) if found else run_command(figure.EXPERIMENTS)
-    return Picture(name, figures.title(figure), paragraphs(figure)[1:], source, command)
+    told = (name, figures.title(figure), paragraphs(figure)[1:])
+    if not found:
+        return Picture(*told, "", command)
+    drawn = figures.draw_or_say(name, figure, found)
+    if isinstance(drawn, str):
+        return Picture(*told, "", command, drawn)
+    png, svg = (style.encode(drawn, kind) for kind in ("png", "svg"))
+    keep(name, png)
+    return Picture(*told, data_uri(png, svg), command)
 
 
 def paragraphs(module: ModuleType) -> list[str]:
@@ -237,15 +250,10 @@ def paragraphs(module: ModuleType) -> list[str]:
     return [" ".join(text.split()) for text in (module.__doc__ or "").strip().split("\n\n")]
 
 
-def data_uri(figure: Figure) -> str:
+def data_uri(png: bytes, svg: bytes) -> str:
     """A drawn figure as a data URI: SVG, or PNG where that is smaller."""
-    svg, png = io.BytesIO(), io.BytesIO()
-    with style.context(), matplotlib.rc_context({"svg.hashsalt": "bnstudy"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    formats = {"svg+xml": svg.getvalue(), "png": png.getvalue()}
-    kind = min(formats, key=lambda kind: len(formats[kind]))
-    return f"data:image/{kind};base64,{base64.b64encode(formats[kind]).decode()}"
+    kind, content = ("png", png) if len(png) <= len(svg) else ("svg+xml", svg)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 # Runs
@@ -253,17 +261,16 @@ def data_uri(figure: Figure) -> str:
 
 def facts(run: Run) -> dict[str, str]:
     """What the table of runs says of one."""
-    arm = style.ARMS.get(run.norm)
     return {
         "experiment": run.experiment,
-        "norm": arm.name if arm else run.norm,
+        "norm": style.arm(run.norm).name,
         "lr": in_words(run.lr),
         "seed": str(run.seed),
         "outcome": run.outcome,
-        "steps": f"{last(run, 'train/loss')[0] + 1} of {run.config['steps']}",
+        "steps": f"{last(run, train.LOSS)[0] + 1} of {run.config['steps']}",
         "seconds": in_words(last(run, "time")[1]),
-        "loss": in_words(last(run, "train/loss")[1]),
-        "accuracy": in_words(100 * last(run, "test/accuracy")[1]),
+        "loss": in_words(last(run, train.LOSS)[1]),
+        "accuracy": in_words(100 * last(run, train.TEST_ACCURACY)[1]),
         "name": run.directory.name,
     }
 

@@ -1,19 +1,22 @@
-"""Runs read back from their records, and the reductions that figures and claims share.
+"""Runs read back from their records, and which of them may be compared.
 
-Needs no more than numpy: whoever has the records can redraw every figure without torch.
+What is read out of a run is in `measures`. Needs no more than numpy: whoever has the records can
+redraw every figure without torch.
 """
 
+import csv
 import difflib
 import gzip
+import io
 import json
-import math
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial, reduce
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnstudy.header import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
-from bnstudy.recorder import parse
+from bnstudy.recorder import LOSS, LR, parse
+
+try:
+    import orjson
+except ModuleNotFoundError:  # the study needs its speed, and probes alone do not
+    orjson = None
 
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -35,13 +43,7 @@ MEASURING = ("probes", "probe_every", "test_every", "precise_statistics")
 # How much a probe records; all its other options say what it measures.
 EXTENT_OF_PROBES = ("every", "layers", "random_direction", "small_multiples", "curve_multiples")
 # In which the runs of every comparison may differ.
-ARMS = ("norm", "optimizer.lr", "seed")
-# A network has learned something if its test accuracy is this far above that of guessing.
-ABOVE_CHANCE = 0.05
-SAMPLES = 2000  # of a running mean over noisy mini-batches, at least
-# Eigenvalues of a Hessian that stand out, one for each of ten classes (Gur-Ari et al. 2018).
-OUTLIERS = 10
-SGD = ("sgd", "momentum")  # options of the optimizer group whose edge of stability is known
+VARY = ("norm", "optimizer.lr", "seed")
 NETWORKS = {
     "vgg": "VGG",
     "resnet": "ResNet",
@@ -56,13 +58,13 @@ class Run:
     """One run as its `run.jsonl` tells it: `steps, values = run["landscape/loss"]`.
 
     `outcome` is "finished", "diverged", or "interrupted" for a record without an end line.
-    `records` holds, by metric key, the steps and the values as they were parsed.
+    `records` holds, by metric key, the steps [n] and the values [n, ...]. Nobody may write to them.
     """
 
     directory: Path
     header: dict[str, Any] = field(repr=False)
     outcome: str
-    records: dict[str, tuple[list[int], list[Any]]] = field(repr=False)
+    records: dict[str, tuple[Any, Any]] = field(repr=False)
     seconds: float = 0.0  # that the run took by its own clock; 0 without an end line
 
     def __getitem__(self, key: str) -> Series:
@@ -71,8 +73,11 @@ class Run:
             nearest = difflib.get_close_matches(key, self.records, n=3, cutoff=0.0)
             raise KeyError(f"{self.directory.name} has no {key}; nearest: {', '.join(nearest)}")
         steps, values = self.records[key]
-        # float() reads "NaN" and "Infinity" too, as which the record keeps what JSON cannot write.
-        return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+        return _frozen(np.asarray(steps, dtype=np.int64)), _frozen(np.asarray(values, np.float64))
+
+    def steps(self, key: str) -> Steps:
+        """The steps [n] of the records that have the key."""
+        return self[key][0]
 
     def __contains__(self, key: str) -> bool:
         """Whether any record has the key."""
@@ -154,21 +159,34 @@ class Run:
         return f"{network}; batch {self.batch_size}; scale {self.scale}"
 
 
-def load_run(directory: Path | str) -> Run:
+def _frozen(numbers: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to: all who ask for a metric get the same numbers."""
+    view = numbers.view()
+    view.flags.writeable = False
+    return view
+
+
+def load_run(directory: Path | str, keys: Sequence[str] = ("",)) -> Run:
     """The run recorded in `directory`, by `run.jsonl` or, without one, by `run.jsonl.gz`.
+
+    Of its metrics those whose key begins with one of `keys`, such as "train/" and "landscape/loss";
+    by default all. The file is read line by line and kept as arrays, so that a run takes little
+    more memory than the numbers that are asked for.
 
     A torn last line is left out. Raises ValueError, naming the file and the line, if any other line
     is broken, or if steps of training are missing between two lines.
     """
     path = _record_in(Path(directory))
-    lines = _read_lines(path)
-    header = _read_header(path, lines)
+    prefixes = tuple(keys)
+    columns: dict[str, _Column] = {}
+    unwanted: set[str] = set()
+    holes = _Holes(path)
     outcome, seconds = "interrupted", 0.0
-    records: dict[str, tuple[list[int], list[Any]]] = {}
-    trained: list[tuple[int, int]] = []  # lines with a step of training
-    for number, raw in enumerate(lines[1:], start=2):
-        line = parse(raw)
-        if line is None and number == len(lines):
+    lines = _read_lines(path)
+    header = _read_header(path, next(lines, (1, b"", True))[1])
+    for number, raw, is_last in lines:
+        line = _parse(raw)
+        if line is None and is_last:
             break
         if line is None or not ("end" in line or isinstance(line.get("step"), int)):
             raise ValueError(f"{path}: line {number} is broken; move the run away.")
@@ -176,43 +194,150 @@ def load_run(directory: Path | str) -> Run:
             outcome, seconds = line["end"]["outcome"], line["end"].get("seconds", 0.0)
             continue
         step = line.pop("step")
-        if "train/loss" in line or "train/lr" in line:
-            trained.append((number, step))
+        if LOSS in line or LR in line:
+            holes.see(number, step)
         line.pop("skipped", None)  # why a probe of one's own loop has no value at this step
         for key, value in line.items():
-            steps, values = records.setdefault(key, ([], []))
-            steps.append(step)
-            values.append(value)
-    _refuse_hole(path, trained)
-    return Run(Path(directory), header, outcome, records, seconds)
+            column = columns.get(key)
+            if column is None:
+                if key not in unwanted and key.startswith(prefixes):
+                    columns[key] = _Column(step, value)
+                else:
+                    unwanted.add(key)
+            elif type(value) is float and column.is_scalar:
+                column.steps.append(step)
+                column.numbers.append(value)
+            else:
+                column.add(step, value)
+    holes.refuse()
+    return Run(Path(directory), header, outcome, _arrays(columns), seconds)
 
 
-def _refuse_hole(path: Path, trained: list[tuple[int, int]]) -> None:
-    """ValueError if steps are missing in a record of every step; a thinned record has no holes."""
-    pairs = list(pairwise(trained))
-    if not any(after - before == 1 for (_, before), (_, after) in pairs):
-        return
-    for (_, before), (number, after) in pairs:
-        if after - before != 1:
+class _Column:
+    """The records of one key while they are read: numbers, or values as parsed if some are not."""
+
+    def __init__(self, step: int, value: Any) -> None:
+        self.steps = array("q")
+        self.numbers = array("d")
+        self.shape = _shape(value)
+        self.is_scalar = self.shape == ()
+        self.parsed: list[Any] | None = None  # where a value has another shape, or is no number
+        self.add(step, value)
+
+    def add(self, step: int, value: Any) -> None:
+        """Take the value of a step."""
+        count = len(self.steps)
+        self.steps.append(step)
+        if self.parsed is not None:
+            self.parsed.append(value)
+        elif not self._add(value):
+            self.parsed = [*self._array(count).tolist(), value]
+            self.numbers, self.is_scalar = array("d"), False
+
+    def _add(self, value: Any) -> bool:
+        """Whether the value is numbers of the shape of the others."""
+        count = len(self.numbers)
+        try:
+            if len(self.shape) == 1 and len(value) == self.shape[0]:
+                self.numbers.extend(value)
+                return True
+            if len(self.shape) == 2 and [*map(len, value)] == [self.shape[1]] * self.shape[0]:
+                self.numbers.extend(chain.from_iterable(value))
+                return True
+        except TypeError:  # numbers that JSON cannot write are kept as words
+            del self.numbers[count:]
+        try:
+            numbers = np.array(value, dtype=np.float64)  # reads "NaN" and "Infinity" too
+        except (TypeError, ValueError):
+            return False
+        if numbers.shape != self.shape:
+            return False
+        self.numbers.frombytes(numbers.tobytes())
+        return True
+
+    def _array(self, count: int) -> Values:
+        known = np.frombuffer(self.numbers) if self.numbers else np.empty(0)
+        return known.reshape(count, *self.shape)
+
+    def values(self) -> Values | list[Any]:
+        """Values [n, ...]."""
+        if self.parsed is not None:
+            return self.parsed
+        return self._array(len(self.steps))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return (len(value), *(_shape(value[0]) if value else ())) if isinstance(value, list) else ()
+
+
+def _arrays(columns: dict[str, "_Column"]) -> dict[str, tuple[Any, Any]]:
+    """Steps and values by key; keys that have the same steps share them."""
+    shared: dict[bytes, Steps] = {}
+    found = {}
+    for key in list(columns):
+        column = columns.pop(key)
+        steps = shared.setdefault(column.steps.tobytes(), np.frombuffer(column.steps, np.int64))
+        found[key] = (steps, column.values())
+    return found
+
+
+def _parse(raw: bytes) -> dict[str, Any] | None:
+    """A line of a record as `recorder.parse`, several times as fast where orjson is there."""
+    if orjson is None:
+        return parse(raw)
+    try:
+        line = orjson.loads(raw) if raw.endswith(b"\n") else None
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+class _Holes:
+    """Steps of training that are missing in a record; a thinned record has no holes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last: int | None = None
+        self.first_hole: tuple[int, int, int] | None = None  # its line, its step and the one before
+        self.every_step = False  # whether any two are successive
+
+    def see(self, number: int, step: int) -> None:
+        """Take a line with a step of training."""
+        if self.last is not None and step - self.last == 1:
+            self.every_step = True
+        elif self.last is not None and self.first_hole is None:
+            self.first_hole = (number, step, self.last)
+        self.last = step
+
+    def refuse(self) -> None:
+        """ValueError if steps are missing in a record of every step."""
+        if self.every_step and self.first_hole:
+            number, after, before = self.first_hole
             raise ValueError(
-                f"{path}: line {number} is step {after}, and the line before it is step {before}; "
-                "give the run's command again, or move the run away."
+                f"{self.path}: line {number} is step {after}, and the line before it is step "
+                f"{before}; give the run's command again, or move the run away."
             )
 
 
-def load_runs(experiment: str, root: Path | str, unreadable: list[str] | None = None) -> list[Run]:
+def load_runs(
+    experiment: str,
+    root: Path | str,
+    unreadable: list[str] | None = None,
+    keys: Sequence[str] = ("",),
+) -> list[Run]:
     """All runs of an experiment below `root`, such as results/runs/demo, sorted by name.
 
     Interrupted and diverged ones too. A folder without a record, or with an empty one because the
     run is just starting, is skipped. A record that cannot be read raises ValueError or OSError;
-    where there is a list `unreadable`, it gets their sentences, and the other runs are read.
+    where there is a list `unreadable`, it gets their sentences, and the other runs are read. `keys`
+    are those of `load_run`.
     """
     found = [path.parent for name in RECORDS for path in Path(root, experiment).glob(f"*/{name}")]
     runs: list[Run] = []
     for directory in sorted(set(found)):
         try:
             if _record_in(directory).stat().st_size:
-                runs.append(load_run(directory))
+                runs.append(load_run(directory, keys))
         except (OSError, ValueError) as error:
             if unreadable is None:
                 raise
@@ -225,28 +350,72 @@ def _record_in(directory: Path) -> Path:
     return compressed if compressed.exists() and not plain.exists() else plain
 
 
-def _read_lines(path: Path) -> list[bytes]:
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: this is no whole gzip file; copy it again.") from error
-    return content.splitlines(keepends=True)
-
-
-def _read_header(path: Path, lines: list[bytes]) -> dict[str, Any]:
+def _read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """The number of every line, from 1, the line, and whether it is the last."""
     try:
-        header = json.loads(lines[0])["header"]
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            number, line = 1, file.readline()
+            while line:
+                following = file.readline()
+                yield number, line, not following
+                number, line = number + 1, following
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: this is no whole gzip file; copy it again.") from error
+
+
+def _read_header(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(line)["header"]
         missing = {"experiment", "scale", "choices", "config", "layers", "data"} - set(header)
-    except (IndexError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: the first line is no header; move the run away.") from error
     if missing:
         raise ValueError(f"{path}: the header lacks {', '.join(sorted(missing))}.")
     return header
 
 
-def settings(run: Run, vary: Sequence[str] = ARMS) -> str:
+def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """A row per run: what it is, how it ended, and the last value of every scalar that it recorded.
+
+    The rows are dicts by column; a run lacks the columns of what it did not record. So is
+    `pandas.DataFrame(table(runs))` a table.
+    """
+    return [_row(run) for run in runs]
+
+
+def _row(run: Run) -> dict[str, Any]:
+    known = {
+        "experiment": run.experiment,
+        "scale": run.scale,
+        "model": run.choices.get("model"),
+        "norm": run.norm,
+        "init": run.choices.get("init"),
+        "lr": run.lr,
+        "seed": run.seed,
+        "steps": run.config["steps"],
+        "outcome": run.outcome,
+    }
+    scalars = ((key, run[key][1]) for key in run.keys())  # noqa: SIM118  a run is no mapping
+    return known | {key: float(values[-1]) for key, values in scalars if values.ndim == 1}
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table as CSV: numbers in six digits, nothing where a run has no value."""
+    out = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(out, list(columns), lineterminator="\n", restval="")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                key: f"{value:.6g}" if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+        )
+    return out.getvalue()
+
+
+def settings(run: Run, vary: Sequence[str] = VARY) -> str:
     """What two runs must share to be compared: how they are trained, but for what may vary.
 
     `vary` are names of config groups and paths of keys.
@@ -278,7 +447,7 @@ def comparable(runs: Sequence[Run], also: Sequence[str] = ()) -> list[Run]:
     on which layers, is a difference, but what a probe measures, say its step sizes, is one. Of runs
     that agree in all that varies the one that recorded most is kept: they are no two seeds.
     """
-    vary = (*ARMS, *also)
+    vary = (*VARY, *also)
     kept = _agreeing(runs, partial(settings, vary=vary))
     for group in vary:
         if any(group in run.choices for run in kept):
@@ -322,205 +491,3 @@ def _probe_options(run: Run, probe: str) -> str | None:
 
 def _size(run: Run) -> int:
     return sum(len(steps) for steps, _ in run.records.values())
-
-
-def align(series: Iterable[Series]) -> Series:
-    """Several runs on common steps: steps [n] and values [runs, n], NaN after a run's last step.
-
-    A step counts if all runs that have not ended by then have it.
-    """
-    mapped = [dict(zip(steps.tolist(), values.tolist(), strict=True)) for steps, values in series]
-    lasts = [max(points) for points in mapped]
-    steps = [
-        step
-        for step in sorted(set().union(*mapped))
-        if all(step in points or step > last for points, last in zip(mapped, lasts, strict=True))
-    ]
-    values = [[points.get(step, np.nan) for step in steps] for points in mapped]
-    return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
-
-
-def average(values: Values, log: bool = False) -> Values:
-    """The mean over runs, [runs, n] to [n]; the geometric mean if `log`.
-
-    NaN (ended, or undefined) is left out; an infinite value makes the mean infinite.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.log(values) if log else values
-        known = ~np.isnan(terms)
-        total = np.where(known, terms, 0.0).sum(axis=0)
-        mean = np.where(known.any(axis=0), total / known.sum(axis=0), np.nan)
-        return np.exp(mean) if log else mean
-
-
-def find_layer(run: Run, number: int, of: int, kind: str) -> int | None:
-    """The number, from 1, of the layer that stands for layer `number` of the paper's `of`.
-
-    In a shallower network the layer at the same relative depth; of the layers that have `kind`
-    recorded the nearest, None if no layer has it. A VGG's linear layers do not count.
-    """
-    head = run.config.get("model", {}).get("head")
-    depth = len(run.layers) - (0 if head is None else len(head) + 1)
-    wanted = number if depth >= of else max(1, round(number * depth / of))
-    recorded = [i for i, name in enumerate(run.layers, start=1) if f"{kind}/{name}" in run]
-    return min(recorded, key=lambda i: abs(i - wanted)) if recorded else None
-
-
-def window(run: Run) -> int:
-    """The steps of a running mean over noisy mini-batches: 1/150 of the run, an odd number."""
-    return 2 * (run.config["steps"] // 300) + 1
-
-
-def chance(run: Run) -> float:
-    """The accuracy of guessing, a fraction: 1 / number of classes.
-
-    Where the record does not say how many classes there are, the test accuracy before the first
-    step. KeyError if there is neither.
-    """
-    classes = run.header["data"].get("classes")
-    return 1 / classes if classes else float(run["test/accuracy"][1][0])
-
-
-def final_accuracy(run: Run) -> float:
-    """The last test accuracy, a fraction; that of guessing if the run diverged."""
-    return chance(run) if run.outcome == "diverged" else float(run["test/accuracy"][1][-1])
-
-
-def stuck(run: Run) -> bool:
-    """Whether a run finished without learning: not 5 points of test accuracy above chance."""
-    return run.outcome == "finished" and final_accuracy(run) < chance(run) + ABOVE_CHANCE - 1e-9
-
-
-def trains(run: Run) -> bool:
-    """Whether a run finished at least 5 points of test accuracy above chance."""
-    return run.outcome == "finished" and not stuck(run)
-
-
-def steps_to(run: Run, level: float) -> float:
-    """Steps until the training accuracy reaches a level [steps], infinite if never.
-
-    The accuracy is a running mean over 2,000 samples or 1/150 of the run, whichever is more: of
-    fewer samples the mean reaches a level by chance.
-    """
-    steps, means = smooth_accuracy(run)
-    reached = np.flatnonzero(means >= level - 1e-9)
-    return float(steps[reached[0]] + 1) if len(reached) else np.inf
-
-
-def smooth_accuracy(run: Run) -> Series:
-    """The training accuracy as that running mean: steps [n], each in the middle, and values [n]."""
-    steps, accuracies = run["train/accuracy"]
-    samples = 2 * (math.ceil(SAMPLES / run.batch_size) // 2) + 1
-    width = min(max(window(run), samples), len(steps))
-    means = np.convolve(accuracies, np.full(width, 1 / width), mode="valid")
-    return steps[width // 2 :][: len(means)], means
-
-
-def edges(run: Run, key: str) -> tuple[Steps, Values, Values]:
-    """The smallest and the largest value over the step sizes: figures 4a, 4b, 10, 12, 13.
-
-    Steps [n], low [n], high [n]. The range ends at infinity where any point is not finite.
-    """
-    steps, values = run[key]
-    finite = np.isfinite(values)
-    low = np.fmin.reduce(np.where(finite, values, np.nan), axis=1)
-    return steps, low, np.where(finite, values, np.inf).max(axis=1)
-
-
-def learning_rates(run: Run, steps: Steps) -> Values:
-    """The learning rate at these steps [n], which a schedule changes; NaN where it is not known."""
-    if "train/lr" not in run:
-        return np.full(len(steps), run.lr)
-    known = dict(zip(*(values.tolist() for values in run["train/lr"]), strict=True))
-    return np.array([known.get(step, np.nan) for step in steps.tolist()], dtype=np.float64)
-
-
-def edge_of_stability(run: Run, steps: Steps, of_batches: bool = False) -> Values:
-    """The sharpness above which training is not stable, at these steps [n]: 2 / lr.
-
-    With momentum b 2 (1 + b) / lr, with Nesterov's 2 (1 + b) / (lr (1 + 2 b)): Cohen et al. 2021.
-    NaN where it is not known: Adam's, say, is one of the preconditioned Hessian; and with momentum
-    that of batch sharpness, if `of_batches`, depends on the batch size (Andreyev et al. 2026).
-    """
-    momentum = run.option("optimizer.momentum") or 0.0
-    if run.choices.get("optimizer") not in SGD or (momentum and of_batches):
-        return np.full(len(steps), np.nan)
-    nesterov = 1 + 2 * momentum if run.option("optimizer.nesterov") else 1.0
-    with np.errstate(divide="ignore"):
-        return 2 * (1 + momentum) / nesterov / learning_rates(run, steps)
-
-
-def effective_beta(run: Run, prefix: str = "") -> Series:
-    """Effective beta-smoothness, max over eta of gradient_change / (eta ||g||): figures 4c, 10c.
-
-    Steps [n] and values [n], in units of 1 / lr. NaN where the gradient vanishes, infinite where a
-    point on the line is not finite. Where the smallest eta already changes the gradient completely
-    it says 1 / min(eta), and where training sits at the edge of stability 2 / lr: neither of them
-    is a property of the network. With the `prefix` "small_" over the second set of step sizes,
-    which tells the two apart.
-    """
-    steps, changes = run[f"landscape/{prefix}gradient_change"]
-    step_sizes = run[f"landscape/{prefix}step_size"][1]
-    distances = step_sizes * run["landscape/gradient_norm"][1][:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(np.isfinite(changes), changes, np.inf) / distances
-    return steps, ratios.max(axis=1)
-
-
-def own_step(run: Run) -> Series:
-    """The gradient change over the step that training makes, step size lr: steps [n], values [n].
-
-    The lr is that of the step. Infinite where the change is not finite; NaN where the step size was
-    not measured.
-    """
-    steps, changes = run["landscape/gradient_change"]
-    lrs = learning_rates(run, steps)[:, None]
-    own = np.isclose(run["landscape/step_size"][1], lrs, rtol=1e-3, atol=0)
-    values = changes[np.arange(len(steps)), own.argmax(axis=1)]
-    values = np.where(np.isfinite(values), values, np.inf)
-    return steps, np.where(own.any(axis=1), values, np.nan)
-
-
-def converged(run: Run, key: str) -> NDArray[np.bool_]:
-    """Where the eigenvalues [n, K] of `key` have errors within the tolerance of their probe.
-
-    Everywhere if error or tolerance is not known.
-    """
-    values, errors = run[key][1], key.replace("_eigenvalues", "_error")
-    tolerance = run.option(f"probes.{key.split('/')[0]}.tolerance")
-    if errors not in run or tolerance is None:
-        return np.full(values.shape, True)
-    return run[errors][1] <= tolerance * np.abs(values)
-
-
-def gradient_share(run: Run) -> Series:
-    """The share of ||g||^2 in the span of the ten top eigenvectors, statistics of the batch."""
-    steps, shares = run["spectrum/batch_gradient_share"]
-    return steps, shares[:, :OUTLIERS].sum(axis=1)
-
-
-def outlier_ratio(run: Run) -> Series:
-    """The largest eigenvalue over the eleventh, statistics of the batch.
-
-    Infinite where only the largest is positive; NaN where it is not, or either was not measured.
-    """
-    steps, eigenvalues = run["spectrum/batch_eigenvalues"]
-    if eigenvalues.shape[1] <= OUTLIERS:
-        return steps, np.full(len(steps), np.nan)
-    top, bulk = eigenvalues[:, 0], eigenvalues[:, OUTLIERS]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(bulk > 0, top / bulk, np.inf)
-    return steps, np.where((top > 0) & ~np.isnan(bulk), ratios, np.nan)
-
-
-def spearman(xs: Values, ys: Values) -> float:
-    """Spearman's rank correlation, ties with their mean rank; NaN if either does not vary."""
-    ranks = [_ranks(np.asarray(values, dtype=float)) for values in (xs, ys)]
-    x, y = (rank - rank.mean() for rank in ranks)
-    length = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / length) if length > 0 else float("nan")
-
-
-def _ranks(values: Values) -> Values:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]

@@ -235,7 +235,7 @@ def describe_device(device: "torch.device") -> str:
 
 def choose_mirrors(session: Session, header: dict[str, Any]) -> list["Mirror"]:
     """The views of the run with that header that the config asks for."""
-    from bnstudy import mirrors
+    from bnstudy import terminal
 
     options, name = session.options, session.directory.name
     chosen: list[Mirror] = []
@@ -243,6 +243,6 @@ def choose_mirrors(session: Session, header: dict[str, Any]) -> list["Mirror"]:
         chosen.append(wandb_run(session.directory, header, **options["wandb"]))
     if options["progress"] == "auto":
         on_terminal = sys.stderr.isatty()
-        show = mirrors.progress_bar if on_terminal else mirrors.progress_lines
+        show = terminal.progress_bar if on_terminal else terminal.progress_lines
         chosen.append(show(name, options["steps"]))
     return chosen

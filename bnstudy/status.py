@@ -1,10 +1,11 @@
 """Where a run stands, read from its folder while it goes on or after it ended; needs no torch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bnstudy.lock import is_locked
-from bnstudy.recorder import find_damage, open_record, parse, read_header, read_outcome
+from bnstudy.recorder import LOSS, Line, find_damage, open_record, parse, read_end, read_header
 
 TAIL = 1_000_000  # bytes: the last lines of a record, some of which hold histograms
 
@@ -49,11 +50,11 @@ def read_status(directory: Path) -> Status:
     if header is None:
         state = "running" if running else "failed" if reason else "missing"
         return Status(directory, state, reason=reason)
-    step, rate = read_pace(record)
     steps = header.get("config", {}).get("steps", 0)
-    state = read_outcome(record)
-    if state:  # a record that has an end is of no run that goes on
-        return Status(directory, state, step, steps, rate)
+    if end := read_end(record):  # a record that has an end is of no run that goes on
+        step = end.get("step", -1) + 1  # of a last test of a run that has no more steps
+        return Status(directory, end["outcome"], min(step, steps), steps)
+    step, rate = read_pace(record)
     if running:
         return Status(directory, "running", step, steps, rate)
     if reason:
@@ -78,11 +79,16 @@ def read_pace(record: Path) -> tuple[int, float]:
         if record.exists():
             file.seek(max(0, record.stat().st_size - TAIL))
         lines = file.read().splitlines(keepends=True)[1:]  # without a first line cut in two
-    parsed = [parse(line) for line in lines if b'"train/loss"' in line]
-    steps = [line for line in parsed if line and {"step", "time"} <= set(line)]
-    if not steps:
+    trained = [line for line in lines if f'"{LOSS}"'.encode() in line]
+    first, last = _first_step(trained), _first_step(reversed(trained))
+    if first is None or last is None:
         return 0, 0.0
-    first, last = steps[0], steps[-1]
     seconds = last["time"] - first["time"]
     rate = (last["step"] - first["step"]) / seconds if seconds > 0 else 0.0
     return last["step"] + 1, rate
+
+
+def _first_step(lines: Iterable[bytes]) -> Line | None:
+    """The first of these lines that is whole and has a step and a time."""
+    parsed = (parse(line) for line in lines)
+    return next((line for line in parsed if line and {"step", "time"} <= set(line)), None)

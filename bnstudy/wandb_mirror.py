@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bnstudy.measures.summary import derived, single_numbers
 from bnstudy.recorder import Line, dumps
-from bnstudy.results import Run, effective_beta, final_accuracy, load_run
+from bnstudy.results import Run, load_run
 
 if TYPE_CHECKING:  # it takes a second to import: a run without it does not wait for it
     import wandb
@@ -152,8 +153,8 @@ def wandb_run(
 
     A run has one id, in all its attempts: what interrupted attempts left is replaced by the lines
     of the record, which the mirror is given again. Under `wandb agent` the id is that of the run
-    which the agent has opened. At the end the summary has the `measures`, and with `artifact` W&B
-    gets the record and the last checkpoint.
+    which the agent has opened. At the end the summary has the `single_numbers` of the run, and with
+    `artifact` W&B gets the record and the last checkpoint.
 
     W&B holds a run up for `patience` seconds at the start, and in all of the rest for as many; what
     fails after the start is one warning, and the last one. Raises ConnectionError in one sentence
@@ -325,41 +326,11 @@ def run_name(directory: Path, header: Line) -> str:
     return " ".join(filter(None, (norm, lr_and_seed, model, init, others)))
 
 
-def measures(run: Run) -> dict[str, float]:
-    """What a run comes to in single numbers, so that panels can compare runs.
-
-    `final/accuracy` on the test set, that of guessing if the run diverged; `diverged`, 1 or 0;
-    `final/loss` of training; and medians over the probed steps: the width of the loss range along
-    the gradient (highest less lowest), the largest gradient change, effective smoothness,
-    internal covariate shift (length and cosine, mean over layers) and sharpness. Those that were
-    recorded.
-    """
-    from bnstudy.claims.reductions import CHANGE, LOSS, SHIFT, final_loss, loss_width, median, upper
-
-    found: dict[str, float] = {"diverged": float(run.outcome == "diverged")}
-    if "test/accuracy" in run:
-        found["final/accuracy"] = final_accuracy(run)
-    if "train/loss" in run:
-        found["final/loss"] = final_loss(run)
-    if LOSS in run:
-        found["median/loss_range"] = median(loss_width(run)[1])
-    if CHANGE in run:
-        found["median/gradient_change"] = median(upper(run)[1])
-        found["median/effective_beta"] = median(effective_beta(run)[1])
-    for name, kind in (("shift", "l2"), ("shift_cosine", "cosine")):
-        layers = [median(run[key][1]) for key in run.records if key.startswith(f"{SHIFT}/{kind}/")]
-        if layers:
-            found[f"median/{name}"] = float(np.mean(layers))
-    if "sharpness/batch_eigenvalues" in run:
-        found["median/sharpness"] = median(run["sharpness/batch_eigenvalues"][1][:, 0])
-    return found
-
-
 def summarize(line: Line) -> dict[str, Any]:
     """What W&B is given of a line: scalars as they are, of vectors `<key>/min` and `<key>/max`.
 
     Counts in bins become histograms, several units' on one grid. Of a vector that is not finite the
-    maximum is infinite. `landscape/effective_beta` is added: a panel cannot compute it.
+    maximum is infinite. `derived` measures are added, which a panel cannot compute.
     """
     import wandb
 
@@ -374,9 +345,7 @@ def summarize(line: Line) -> dict[str, Any]:
                 shown[key] = wandb.Histogram(np_histogram=pooled)
         elif value:
             shown[f"{key}/min"], shown[f"{key}/max"] = _extremes(value)
-    if "landscape/gradient_change" in line:
-        shown["landscape/effective_beta"] = _effective_beta(line)
-    return shown
+    return shown | derived(line)
 
 
 def pool(counts: list[list[int]], edges: list[list[float]]) -> tuple[Any, Any] | None:
@@ -399,13 +368,6 @@ def _extremes(values: list[Any]) -> tuple[float, float]:
     finite = numbers[np.isfinite(numbers)]
     low = float(finite.min()) if finite.size else math.nan
     return low, float(finite.max()) if finite.size == numbers.size else math.inf
-
-
-def _effective_beta(line: Line) -> float:
-    changes = np.array(line["landscape/gradient_change"], dtype=np.float64)
-    distances = np.array(line["landscape/step_size"]) * float(line["landscape/gradient_norm"])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float((np.where(np.isfinite(changes), changes, np.inf) / distances).max())
 
 
 class View:
@@ -473,7 +435,7 @@ class View:
             return run.finish(exit_code=1)
         recorded = _recorded(self._directory)
         if recorded:
-            run.summary.update(measures(recorded))
+            run.summary.update(single_numbers(recorded))
         if outcome == "diverged":
             run.alert(f"{name} diverged", f"The loss is not finite at step {end['step']}.", "WARN")
         if self._artifact and recorded:

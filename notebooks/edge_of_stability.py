@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bnstudy.figures.style import ARMS
+from bnstudy.figures.style import arm
 from bnstudy.norms import BatchNorm
 from bnstudy.observe import observe
 from bnstudy.probes.landscape import Landscape
@@ -103,8 +103,8 @@ for column, lr in zip(grid.T, LRS, strict=True):
     for axes, row in zip(column, (1, 2, 3), strict=True):
         for (norm, of_lr, seed), values in runs.items():
             if of_lr == lr:
-                label = ARMS[norm].name if seed == SEEDS[0] else None
-                axes.semilogy(values[0], values[row], color=ARMS[norm].colour, lw=1, label=label)
+                label = arm(norm).name if seed == SEEDS[0] else None
+                axes.semilogy(values[0], values[row], color=arm(norm).colour, lw=1, label=label)
         if row > 1:
             axes.axhline(2 / lr, color="k", ls=":", label="$2 / \\eta$")
 for axes, name in zip(grid[:, 0], names, strict=True):

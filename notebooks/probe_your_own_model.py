@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bnstudy import surfaces
 from bnstudy.data import digits
-from bnstudy.figures.style import ARMS
+from bnstudy.figures.style import arm
 from bnstudy.observe import Observer, observe
 from bnstudy.params import dot
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
@@ -56,7 +56,7 @@ data, criterion = digits(), nn.CrossEntropyLoss()
 batch = data.batch(step=0, batch_size=BATCH_SIZE, seed=0)
 for norm in ("none", "batch"):
     update = observe(network(norm), criterion, batch.inputs, batch.targets, lr=LR)
-    print(f"{ARMS[norm].name}: loss {update.loss(update.params):.3f}")
+    print(f"{arm(norm).name}: loss {update.loss(update.params):.3f}")
     for name, layer in update.layers.items():
         print(f"    layer {name}: {', '.join(layer.weights + layer.norm)}")
 
@@ -68,9 +68,9 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
 for norm in ("none", "batch"):
     update = observe(network(norm), criterion, batch.inputs, batch.targets, lr=LR)
     line = Landscape(multiples=(0.125, 0.25, 0.5, 1, 2, 4, 8))(update)
-    look = {"color": ARMS[norm].colour, "marker": ARMS[norm].marker, "label": ARMS[norm].name}
+    look = {"color": arm(norm).colour, "marker": arm(norm).marker, "label": arm(norm).name}
     left.plot(line["step_size"], line["loss"], **look)
-    left.axhline(update.loss(update.params).item(), color=ARMS[norm].colour, ls=":")
+    left.axhline(update.loss(update.params).item(), color=arm(norm).colour, ls=":")
     right.plot(line["step_size"], line["gradient_change"] / line["gradient_norm"], **look)
 left.set(xlabel="$\\eta$", ylabel="$L(\\theta - \\eta g)$", xscale="log")
 right.set(xlabel="$\\eta$", ylabel="$\\|g(\\theta - \\eta g) - g\\| / \\|g\\|$", xscale="log")
@@ -96,7 +96,7 @@ for norm in ("none", "batch"):
     shift = InternalCovariateShift()(update)
     values = {kind: top[f"{kind}_eigenvalues"].item() for kind in ("batch", "running")}
     cosines = [round(shift[f"cosine/{name}"].item(), 2) for name in update.layers]
-    print(f"{ARMS[norm].name:10} sharpness, batch statistics {values['batch']:.1f}, ", end="")
+    print(f"{arm(norm).name:10} sharpness, batch statistics {values['batch']:.1f}, ", end="")
     print(f"running {values['running']:.1f}; cosines, layer by layer: {cosines}")
 
 # %% [markdown]
@@ -127,9 +127,7 @@ class Kept:
 for norm in ("none", "batch"):
     for lr in LRS:
         update = observe(network(norm), criterion, batch.inputs, batch.targets, lr=lr)
-        print(
-            f"{ARMS[norm].name:10} lr {lr:4}: keeps {Kept()(update)['share']:6.2f} of the promise"
-        )
+        print(f"{arm(norm).name:10} lr {lr:4}: keeps {Kept()(update)['share']:6.2f} of the promise")
 
 # %% [markdown]
 # ## Along training
@@ -168,14 +166,14 @@ with TemporaryDirectory() as folder:
 
 fig, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
 for run in runs:
-    arm = ARMS[run.norm]
-    look = {"color": arm.colour, "label": arm.name}
+    drawn = arm(run.norm)
+    look = {"color": drawn.colour, "label": drawn.name}
     axes[0].semilogy(*run["train/loss"], **look)
     steps, losses = run["landscape/loss"]
     axes[1].fill_between(steps, losses.min(1), losses.max(1), alpha=0.4, **look)
     steps, values = run["sharpness/batch_eigenvalues"]
-    axes[2].semilogy(steps, values[:, 0], marker=arm.marker, **look)
-    axes[3].plot(*run["kept/share"], marker=arm.marker, **look)
+    axes[2].semilogy(steps, values[:, 0], marker=drawn.marker, **look)
+    axes[3].plot(*run["kept/share"], marker=drawn.marker, **look)
 axes[1].set_yscale("log")
 axes[2].axhline(2 / LR, color="k", ls=":")
 axes[3].axhline(0, color="k", lw=0.5)
@@ -190,7 +188,7 @@ for panel, title in zip(axes, titles, strict=True):
 axes[0].legend(frameon=False)
 for run in runs:
     sharpest, kept = run["sharpness/batch_eigenvalues"][1].max(), run["kept/share"][1]
-    print(f"{ARMS[run.norm].name:10} last loss {run['train/loss'][1][-1]:.3f}, ", end="")
+    print(f"{arm(run.norm).name:10} last loss {run['train/loss'][1][-1]:.3f}, ", end="")
     print(f"largest sharpness {sharpest:.0f}, kept share {kept.min():.2f} to {kept.max():.2f}")
 
 # %% [markdown]
@@ -230,7 +228,7 @@ for panel, (norm, update) in zip(panels, ends.items(), strict=True):
         for at in surfaces.grid([ticks, ticks])
     ]
     drawn = panel.contourf(ticks, ticks, torch.tensor(loss).view(15, 15).log10(), 20)
-    panel.set(title=ARMS[norm].name, xlabel="a")
+    panel.set(title=arm(norm).name, xlabel="a")
     fig.colorbar(drawn, ax=panel, label="$\\log_{10}$ loss")
 _ = panels[0].set_ylabel("b")
 
@@ -244,7 +242,7 @@ for norm, model in trained.items():
     untouched = train(norm, {}).state_dict()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, untouched[name]), name
-    print(f"{ARMS[norm].name:10} {len(untouched)} tensors, all equal")
+    print(f"{arm(norm).name:10} {len(untouched)} tensors, all equal")
 
 # %% [markdown]
 # ## What to look out for

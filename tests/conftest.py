@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import made_up
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -21,8 +22,15 @@ from zygote import Zygote
 
 from bnstudy.data import Batch, DataSet
 from bnstudy.recorder import Recorder
+from bnstudy.results import load_runs
 from bnstudy.train import train
 from bnstudy.update import Probe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bnstudy.results import Run
 
 torch.set_num_threads(1)
 
@@ -181,3 +189,48 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()
+
+
+# Made-up runs and what is drawn of them, made once
+
+
+def _made_up(root: Path, **how: Any) -> dict[str, list["Run"]]:
+    made_up.write_runs(root, **how)
+    made_up.write_grids(root, **how)
+    return {name: load_runs(name, root) for name in made_up.EXPERIMENTS}
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list["Run"]]:
+    """The made-up runs of all experiments at scale demo; nobody changes them."""
+    return _made_up(tmp_path_factory.mktemp("made_up"))
+
+
+@pytest.fixture(scope="session")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list["Run"]]:
+    """The same at scale paper, one seed."""
+    return _made_up(tmp_path_factory.mktemp("paper"), scale="paper", seeds=(0,))
+
+
+@pytest.fixture(scope="session")
+def draw(demo: dict[str, list["Run"]]) -> Callable[[str], "Figure"]:
+    """Draws a figure from all made-up runs that it reads, once."""
+    from drawing import FIGURES, runs_of
+
+    return cache(lambda name: FIGURES[name].draw(runs_of(FIGURES[name], demo)))
+
+
+@pytest.fixture
+def no_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures without a layout, which takes most of the time, for tests of their words."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+
+
+@pytest.fixture
+def axes() -> "Axes":
+    """Axes to draw into."""
+    from matplotlib.figure import Figure
+
+    return Figure().subplots()

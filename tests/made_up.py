@@ -68,10 +68,10 @@ AXES: dict[str, Axes] = {
         ),
     }
     | TWO_LRS,
+    "step0": {"model": ("vgg",)} | PAIR,
     "curvature": {"model": ("vgg",)} | PAIR | {"lr": (0.01, 0.1, 0.5)},
     "spectra": {"model": ("vgg",)} | PAIR,
     "theory": {"model": ("vgg",)} | PAIR,
-    "step0": {"model": ("vgg",)} | PAIR,
 }
 LONG: Axes = {
     "lr": (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -91,10 +91,10 @@ PROBES_OF = {
     "scale_and_shift": ("activations", "scale_and_shift"),
     "covariate_shift": ("moments", "internal_covariate_shift", "covariate_shift"),
     "norms": ("landscape",),
+    "step0": ("small_landscape", "internal_covariate_shift"),
     "curvature": ("landscape", "curvature"),
     "spectra": ("spectrum",),
     "theory": ("theory",),
-    "step0": ("landscape", "internal_covariate_shift"),
 }
 SIZES = [-1.0, 0.0, 1.0, 2.0, 4.0]
 EXPERIMENTS = (*GRIDS, *AXES)
@@ -337,7 +337,7 @@ def cell_header(experiment: str, cell: Line, seed: int, scale: str = "demo") -> 
     """The header of a run of a cell."""
     header = make_header("vgg", cell["norm"], cell["lr"], seed, scale)
     probes = header["config"]["probes"]
-    more = ("gradients", "scale_and_shift", "curvature", "spectrum", "theory")
+    more = ("gradients", "scale_and_shift", "curvature", "spectrum", "theory", "small_landscape")
     probes |= {name: {"every": 5} for name in more}
     probes["covariate_shift"] = {"sizes": SIZES, "every": 5}
     depth = cell.get("depth", 16)
@@ -371,7 +371,7 @@ def _fate(experiment: str, cell: Line, seed: int) -> tuple[str, float]:
         return "diverged", 0.0
     if experiment == "norms" and norm == "weight" and lr == 0.1:
         return "diverged", 0.0
-    unlucky = experiment in ("covariate_shift", "norms", "curvature", "spectra", "theory", "step0")
+    unlucky = experiment in ("covariate_shift", "step0", "norms", "curvature", "spectra", "theory")
     unlucky = unlucky or cell.get("activation") == "sigmoid"
     if seed == 1 and norm == "none" and (hopeless or (unlucky and lr == 0.1)):
         return "diverged", 0.3
@@ -401,7 +401,8 @@ def _cell_lines(
             line |= {"test/loss": 2.3, "test/accuracy": 0.1}
         if step % 5 == 0:
             for probe in PROBES_OF.get(experiment, ()):
-                line |= _probe(probe, cell, layers, progress, rng)
+                probed = layers[::3] if experiment == "step0" else layers
+                line |= _probe(probe, cell, probed, progress, rng)
         yield line
     if outcome == "finished":
         yield {"step": last, "time": 1.0, "test/loss": 0.4, "test/accuracy": 0.1 + 0.85 * level}
@@ -416,6 +417,11 @@ def _probe(
     norm, line = cell["norm"], {}
     if probe == "landscape":
         return _landscape("vgg_lp", norm, cell["lr"], progress, rng)
+    if probe == "small_landscape":  # with the second, smaller set of step sizes
+        line = _landscape("vgg_lp", norm, cell["lr"], progress, rng)
+        for key in ("step_size", "gradient_change"):
+            line[f"landscape/small_{key}"] = [0.01 * size for size in line[f"landscape/{key}"]]
+        return line
     if probe == "curvature":
         return curvature(norm, cell["lr"], layers, progress, rng)
     if probe == "spectrum":

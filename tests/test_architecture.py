@@ -1,6 +1,8 @@
 """Who may import whom: the package is cut in two by run.jsonl, and Hydra stays at the edge."""
 
 import ast
+import re
+from collections import Counter
 
 import pytest
 from conftest import ROOT
@@ -48,8 +50,8 @@ ALLOWED = {
     "lightning": {"torch", "observe", "data", "recorder", "lightning"},
     "recorder": set(),
     "checkpoint": {"torch"},
-    "mirrors": {"recorder", "rich"},
-    "wandb_mirror": {"recorder", "results", "claims", "wandb"},
+    "terminal": {"recorder", "rich"},
+    "wandb_mirror": {"recorder", "results", "measures", "wandb"},
     "wandb_records": {"wandb"},
     "schedules": set(),
     "train": {
@@ -59,17 +61,18 @@ ALLOWED = {
     "results": {"header", "recorder"},
     "lock": set(),
     "status": {"lock", "recorder"},
-    "figures": {"results", "figures", "matplotlib"},
-    "claims": {"results", "claims"},
+    "measures": {"results", "recorder", "measures"},
+    "figures": {"results", "measures", "figures", "matplotlib"},
+    "claims": {"results", "measures", "claims"},
     "streams": set(),
     "interruption": set(),
     "session": {
-        *("torch", "checkpoint", "data", "interruption", "lock", "mirrors", "params", "recorder"),
+        *("torch", "checkpoint", "data", "interruption", "lock", "terminal", "params", "recorder"),
         *("train", "update", "wandb_mirror"),
     },
     "__main__": {"app"},
-    "publish": {"results", "figures", "claims", "jinja2"},
-    "report": {"results", "figures", "claims", "matplotlib", "jinja2"},
+    "publish": {"results", "measures", "figures", "claims", "jinja2"},
+    "report": {"results", "measures", "figures", "claims", "matplotlib", "jinja2"},
 }
 RESTRICTED = {
     "torch",
@@ -87,6 +90,11 @@ RESTRICTED = {
     "plotly",
 }
 FILES = sorted((ROOT / "bnstudy").rglob("*.py"))
+
+
+def place(path) -> str:
+    """The first name of a file's module below bnstudy."""
+    return path.relative_to(ROOT / "bnstudy").parts[0].removesuffix(".py")
 
 
 def imported(path) -> set[str]:
@@ -111,13 +119,38 @@ def imported(path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(ROOT)) for p in FILES])
 def test_imports_flow_one_way(path):
-    place = path.relative_to(ROOT / "bnstudy").parts[0].removesuffix(".py")
-    if place == "app":  # the command line: nothing but `python -m bnstudy` imports it
+    if place(path) == "app":  # the command line: nothing but `python -m bnstudy` imports it
         return
-    allowed = ALLOWED[{"__init__": "bnstudy"}.get(place, place)]
+    allowed = ALLOWED[{"__init__": "bnstudy"}.get(place(path), place(path))]
     assert imported(path) <= allowed
 
 
 def test_a_probe_knows_no_other_probe():
     for path in (ROOT / "bnstudy" / "probes").glob("*.py"):
         assert path.stem == "__init__" or "bnstudy.probes" not in path.read_text()
+
+
+# Who measures and who reads measures; observe and lightning train in a loop of one's own.
+SPELL_KEYS = {"probes", "train", "evaluation", "observe", "lightning", "recorder", "measures"}
+
+
+def test_nobody_but_who_measures_and_the_measures_spells_a_metric_key():
+    probes = [path.stem for path in (ROOT / "bnstudy" / "probes").glob("*.py")]
+    key = re.compile(rf"({'|'.join(['train', 'test', *probes])})/")
+    others = [path for path in FILES if place(path) not in SPELL_KEYS]
+    for path in [*others, *(ROOT / "results" / "reference").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+                text = node.value.decode() if isinstance(node.value, bytes) else node.value
+                assert not key.match(text), f"{path}:{node.lineno}: {text}; ask a measure for it"
+
+
+def test_a_function_has_one_name_in_measures_claims_and_figures():
+    names = Counter(
+        node.name
+        for folder in ("measures", "claims", "figures")
+        for path in (ROOT / "bnstudy" / folder).glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    )
+    assert [name for name, count in names.items() if count > 1 and name != "draw"] == []

@@ -14,6 +14,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import made_up
 import pytest
@@ -244,6 +245,27 @@ def test_figures_without_runs_are_listed_with_the_command_that_makes_them() -> N
     page = Page(report.render(claims.evaluate({}), [absent], []))
     assert not page.all("img")
     assert "make vgg" in page.text
+
+
+def test_a_figure_that_fails_is_a_sentence_and_the_others_are_drawn(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(runs: object) -> None:
+        raise KeyError("mine has no landscape/loss")
+
+    broken = ModuleType("broken", "A broken figure\n\nIt fails.")
+    broken.EXPERIMENTS, broken.draw = ("vgg",), fail
+    found = {"broken": broken, "figure4": figures.discover()["figure4"]}
+    monkeypatch.setattr(figures, "discover", lambda: found)
+    runs = {"vgg": results.load_runs("vgg", home / "results" / "runs" / "demo")[:1]}
+    kept: dict[str, bytes] = {}
+    files = report.make(runs, lambda name: f"draw {name}", str, kept.__setitem__)
+    page = Page(files["report.html"])
+    assert len(page.all("img")) == 1
+    says = "broken cannot be drawn from these runs (KeyError: mine has no landscape/loss)."
+    assert says in page.text
+    assert list(kept) == ["figure4"]
+    assert kept["figure4"].startswith(b"\x89PNG")
 
 
 def test_one_more_claim_is_one_more_row(monkeypatch: pytest.MonkeyPatch) -> None:

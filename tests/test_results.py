@@ -1,24 +1,22 @@
-"""Reading runs back, and the reductions over them, by hand-made records."""
+"""Runs read back from their records, and which of them may be compared."""
 
+import csv
 import gzip
+import io
 import json
 import math
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import made_up
 import numpy as np
 import pytest
+from records_of_runs import HEADER, record
 
 from bnstudy import results
 from bnstudy.results import Run
-
-HEADER = made_up.make_header("vgg", "batch", 0.1, seed=3)
-
-
-def record(directory: Path, lines: list[made_up.Line], **changes: str) -> Run:
-    """A run with these lines, written and read back."""
-    return results.load_run(made_up.write_record(directory, HEADER, lines, **changes))
 
 
 def variant(directory: Path, arm: str, seed: int, **config: object) -> Run:
@@ -160,7 +158,7 @@ def test_a_compressed_record_is_the_same_run(tmp_path: Path) -> None:
     compress(tmp_path)
     read = results.load_run(tmp_path)
     assert (read.header, read.outcome) == (plain.header, "interrupted")
-    assert read.records == plain.records
+    np.testing.assert_equal(read.records, plain.records)
 
 
 def test_of_both_records_the_plain_one_counts(tmp_path: Path) -> None:
@@ -297,99 +295,6 @@ def test_the_keys_that_make_no_difference_are_keys_of_the_configs() -> None:
     assert keys(*configs.glob("probes/*.yaml")) >= set(results.EXTENT_OF_PROBES)
 
 
-def test_align_takes_the_steps_that_all_runs_still_going_have() -> None:
-    whole = np.array([0, 10, 20, 30]), np.array([1.0, 2.0, 3.0, 4.0])
-    ended = np.array([0, 10, 15]), np.array([5.0, 6.0, 7.0])
-    steps, values = results.align([whole, ended])
-    np.testing.assert_array_equal(steps, [0, 10, 20, 30])
-    np.testing.assert_array_equal(values, [[1, 2, 3, 4], [5, 6, np.nan, np.nan]])
-
-
-def test_average_leaves_nan_out_and_keeps_infinity() -> None:
-    values = np.array([[1.0, np.nan, np.nan, np.inf], [3.0, 5.0, np.nan, 2.0]])
-    np.testing.assert_array_equal(results.average(values), [2.0, 5.0, np.nan, np.inf])
-
-
-def test_average_is_geometric_on_a_log_axis() -> None:
-    values = np.array([[1.0, np.nan, 0.0], [100.0, 5.0, 2.0]])
-    np.testing.assert_allclose(results.average(values, log=True), [10.0, 5.0, 0.0])
-
-
-def test_edges_are_the_range_over_step_sizes(tmp_path: Path) -> None:
-    losses = [[3.0, 1.0, 2.0], [math.inf, 1.0, 2.0], [math.nan, 4.0, 5.0], [math.nan] * 3]
-    run = record(tmp_path, [{"step": i, "landscape/loss": row} for i, row in enumerate(losses)])
-    steps, low, high = results.edges(run, "landscape/loss")
-    np.testing.assert_array_equal(steps, [0, 1, 2, 3])
-    np.testing.assert_array_equal(low, [1.0, 1.0, 4.0, np.nan])
-    np.testing.assert_array_equal(high, [3.0, np.inf, np.inf, np.inf])
-
-
-def landscape_of(changes: list[float], length: float) -> made_up.Line:
-    """What the landscape probe records that effective beta needs, at step sizes 0.05 and 0.2."""
-    keys = ("step_size", "gradient_change", "gradient_norm")
-    values = ([0.05, 0.2], changes, length)
-    return {f"landscape/{key}": value for key, value in zip(keys, values, strict=True)}
-
-
-def test_effective_beta_of_a_quadratic_is_its_curvature_along_the_gradient(tmp_path: Path) -> None:
-    # L = (x^2 + 3 y^2) / 2 at (1, 1): g = (1, 3), H g = (1, 9), beta = ||H g|| / ||g||.
-    change = math.hypot(1, 9)
-    lines = [{"step": 0} | landscape_of([0.05 * change, 0.2 * change], math.hypot(1, 3))]
-    steps, beta = results.effective_beta(record(tmp_path, lines))
-    assert steps.tolist() == [0]
-    np.testing.assert_allclose(beta, [math.sqrt(82 / 10)])
-
-
-def test_effective_beta_is_the_largest_over_the_step_sizes(tmp_path: Path) -> None:
-    changes = [[0.1, 1.2], [0.4, 0.1], [1.0, math.nan], [0.0, 0.0]]
-    lengths = [1.0, 1.0, 1.0, 0.0]
-    rows = zip(changes, lengths, strict=True)
-    lines = [{"step": i} | landscape_of(*row) for i, row in enumerate(rows)]
-    np.testing.assert_allclose(
-        results.effective_beta(record(tmp_path, lines))[1], [6.0, 8.0, np.inf, np.nan]
-    )
-
-
-def test_the_edge_of_stability(tmp_path: Path) -> None:
-    steps = np.array([0, 3])
-
-    def of(lines: list[made_up.Line], optimizer: str = "sgd", **options: object) -> Run:
-        run = record(tmp_path, lines)
-        run.header["choices"]["optimizer"] = optimizer
-        run.config["optimizer"].update(options)
-        return run
-
-    def edge(run: Run, of_batches: bool = False) -> list[float]:
-        return results.edge_of_stability(run, steps, of_batches).tolist()
-
-    plain, heavy = [{"step": 0}], {"momentum": 0.9}
-    assert edge(of(plain)) == edge(of(plain), of_batches=True) == [20, 20]
-    assert edge(of(plain, **heavy)) == pytest.approx([38, 38])
-    assert edge(of(plain, "momentum", **heavy)) == pytest.approx([38, 38])
-    assert edge(of(plain, nesterov=True, **heavy)) == pytest.approx([38 / 2.8] * 2)
-    assert np.isnan(edge(of(plain, **heavy), of_batches=True)).all()
-    assert np.isnan([edge(of(plain, name)) for name in ("adam", "adamw", "")]).all()
-    changing = [{"step": 0, "train/lr": 0.0}, {"step": 3, "train/lr": 0.01}]
-    assert edge(of(changing)) == [math.inf, 200]
-    np.testing.assert_equal(results.learning_rates(of(changing), np.array([3, 4])), [0.01, np.nan])
-
-
-@pytest.mark.parametrize(("b", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
-def test_torch_is_stable_below_the_edge_and_not_above(
-    tmp_path: Path, b: float, nesterov: bool
-) -> None:
-    run = record(tmp_path, [{"step": 0}])
-    run.config["optimizer"].update(momentum=b, nesterov=nesterov)
-    (edge,) = results.edge_of_stability(run, np.array([0]))
-    for share in (0.99, 1.01):
-        x, velocity = 1.0, 0.0
-        for _ in range(3000):  # as torch.optim.SGD does on 1/2 h x^2
-            gradient = share * edge * x
-            velocity = b * velocity + gradient
-            x -= run.lr * (gradient + b * velocity if nesterov else velocity)
-        assert (abs(x) < 1e-3) == (share < 1)
-
-
 def test_the_made_up_runs_are_strict_json(tmp_path: Path) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
@@ -400,27 +305,68 @@ def test_the_made_up_runs_are_strict_json(tmp_path: Path) -> None:
             json.loads(line, parse_constant=refuse)
 
 
-# How far a run got
+def test_only_the_keys_that_are_asked_for_are_kept(tmp_path: Path) -> None:
+    lines = [
+        {"step": s, "train/loss": 1.0 * s, "landscape/loss": [1, 2], "time": 0.1} for s in (0, 1)
+    ]
+    record(tmp_path, lines)
+    run = results.load_run(tmp_path, keys=("train/", "landscape/lo"))
+    assert run.keys() == ["train/loss", "landscape/loss"]
+    assert run["landscape/loss"][1].tolist() == [[1, 2], [1, 2]]
+    assert run.outcome == "finished"
 
 
-def test_a_run_trains_or_is_stuck_or_diverged(tmp_path: Path) -> None:
-    def of(name: str, last: float, outcome: str = "finished", classes: int | None = 10) -> Run:
-        header = HEADER | {"data": {"name": "x"} | ({"classes": classes} if classes else {})}
-        lines = [{"step": 0, "test/accuracy": 0.15}, {"step": 9, "test/accuracy": last}]
-        return results.load_run(
-            made_up.write_record(tmp_path / name, header, list(lines), outcome=outcome)
-        )
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, 2, "NaN", "Infinity"],
+        [[1.0, 2.0], ["NaN", 3], ["-Infinity", 4]],
+        [[[1, 2], [3, 4]], [[5, 6], ["NaN", 8]]],
+        [[], []],
+        [True, 0.5],
+    ],
+)
+def test_values_are_read_as_numbers_whatever_json_makes_of_them(
+    tmp_path: Path, values: list[Any]
+) -> None:
+    record(tmp_path, [{"step": step, "own/x": value} for step, value in enumerate(values)])
+    read = results.load_run(tmp_path)["own/x"][1]
+    np.testing.assert_array_equal(read, np.array(values, dtype=np.float64))
+    with pytest.raises(ValueError, match="read-only"):
+        read[...] = 0
 
-    good, bad = of("good", 0.15), of("bad", 0.149)
-    assert (results.chance(good), results.final_accuracy(good)) == (0.1, 0.15)
-    assert results.trains(good) and not results.stuck(good)
-    assert results.stuck(bad) and not results.trains(bad)
-    diverged = of("diverged", 0.9, "diverged")
-    assert results.final_accuracy(diverged) == 0.1
-    assert not results.trains(diverged) and not results.stuck(diverged)
-    interrupted = of("interrupted", 0.1, "interrupted")
-    assert not results.trains(interrupted) and not results.stuck(interrupted)
-    # Without the number of classes chance is what the untrained network has.
-    unknown = of("unknown", 0.19, classes=None)
-    assert results.chance(unknown) == 0.15
-    assert results.stuck(unknown)
+
+def test_a_key_without_numbers_hides_no_other(tmp_path: Path) -> None:
+    values = [1.0, "a word", [1.0, 2.0], {"a": 1}]
+    lines = [{"step": s, "own/x": value, "own/y": 1.0} for s, value in enumerate(values)]
+    record(tmp_path, lines)
+    run = results.load_run(tmp_path)
+    assert run.records["own/x"][1] == values
+    assert run["own/y"][1].tolist() == [1.0] * 4
+    with pytest.raises((TypeError, ValueError)):
+        run["own/x"]
+
+
+def test_reading_takes_little_more_memory_than_the_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [
+        {"step": s, "train/loss": 1.0, "own/histogram": rng.integers(99, size=(8, 40)).tolist()}
+        for s in range(500)
+    ]
+    record(tmp_path, lines)
+    results.load_run(tmp_path)  # what is imported and cached once does not count
+    tracemalloc.start()
+    run = results.load_run(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * sum(values.nbytes for _, values in run.records.values())
+
+
+def test_the_table_has_a_row_per_run_with_the_last_of_every_scalar(tmp_path: Path) -> None:
+    lines = [{"step": s, "train/loss": 1 / (s + 3), "landscape/loss": [1, 2]} for s in (0, 1)]
+    rows = results.table([record(tmp_path, lines)])
+    assert rows[0]["train/loss"] == 1 / 4
+    assert rows[0]["outcome"] == "finished"
+    assert "landscape/loss" not in rows[0]
+    text = results.to_csv([*rows, {"norm": "mine", "own/x": 1 / 3}])
+    assert [row["own/x"] for row in csv.DictReader(io.StringIO(text))] == ["", "0.333333"]

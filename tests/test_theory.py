@@ -1,27 +1,19 @@
-"""The theorems: both sides on tiny networks in float64; their figure, their claims."""
+"""The probe of the theorems on BatchNorm."""
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import made_up
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.colors import to_rgb
 from torch import Tensor, nn
 
-from bnstudy import claims
-from bnstudy.claims import theory
 from bnstudy.data import Batch
-from bnstudy.figures import theory as figure
 from bnstudy.norms import BatchNorm, LpNorm, NoisyBatchNorm
 from bnstudy.params import copy_of, trainable
 from bnstudy.probes.theory import Theory
-from bnstudy.results import Run, load_run
 from bnstudy.train import gradients
 from bnstudy.update import Layer, Loss, Update
 
@@ -98,8 +90,14 @@ def dead(model: Net) -> Net:
 
 
 NORMS = [BatchNorm, large_eps, lambda features: BatchNorm(features, affine=False)]
+
+
 NETWORKS = [*(net(norm) for norm in NORMS), dead(net(BatchNorm)), dead(net(large_eps))]
+
+
 NAMES = ["usual", "large eps", "no affine", "dead", "dead, large eps"]
+
+
 MEASURED = ("conv", "second", "linear")
 
 
@@ -107,9 +105,6 @@ MEASURED = ("conv", "second", "linear")
 def measured(request: pytest.FixtureRequest) -> Measured:
     """All units of a network."""
     return Theory(units=9)(update_of(request.param))
-
-
-# Theorem 4.1
 
 
 def test_the_gradient_is_what_theorem_4_1_says(measured):
@@ -162,9 +157,6 @@ def test_as_printed_theorem_4_1_is_false():
     # Of a constant unit y_hat is 0, and so is the term that is wrong.
     of_dead = Theory()(update_of(dead(net(BatchNorm))))
     assert (of_dead["violated/second"], of_dead["violated/linear"]) == (4 / 5, 1)
-
-
-# Theorem 4.2
 
 
 def test_the_curvature_is_what_theorem_4_2_says(measured):
@@ -240,9 +232,6 @@ def test_without_eps_the_first_line_is_that_of_the_paper():
         torch.testing.assert_close(measured[f"{key}/norm"][0], value, rtol=1e-9, atol=1e-12)
 
 
-# Theorem 4.4
-
-
 def test_the_gradient_of_the_weights_is_within_theorem_4_4(measured):
     for name in MEASURED:
         actual, bound = measured[f"weight_gradient/{name}"], measured[f"weight_bound/{name}"]
@@ -310,9 +299,6 @@ def test_the_bound_of_theorem_4_4_is_attained_by_inputs_along_the_gradient():
     s2 = y.square().mean() + 0.5
     printed = (12**2 * 10**2 - 2**2 / 2 - 12 * ((y / s2.sqrt()) @ c[:, 0]) ** 2) / s2
     torch.testing.assert_close(measured["weight_bound_printed/one"][0], printed)
-
-
-# Which layers
 
 
 def test_without_batch_normalization_nothing_is_measured():
@@ -415,151 +401,3 @@ def update_of_floats(model: nn.Module) -> Update:
     loss = Loss(model, F.cross_entropy, batch, seed=0)
     params = copy_of(model)
     return Update(0, loss, params, params, params, 0.1, LAYERS, [loss].__getitem__)
-
-
-# The figure
-
-
-Lines = list[made_up.Line]
-
-
-def run_of(
-    directory: Path, norm: str, records: Lines, outcome: str = "finished", seed: int = 0
-) -> Run:
-    """A run of the experiment, four layers, with these records at steps 0, 5, ..."""
-    cell = made_up.cells("theory")[0] | {"norm": norm}
-    header = made_up.cell_header("theory", cell, seed)
-    header["layers"] = [f"layer{number}" for number in range(1, 5)]
-    lines = [{"step": 5 * number} | record for number, record in enumerate(records)]
-    path = directory / f"{norm}{seed}"
-    return load_run(made_up.write_record(path, header, lines, outcome))
-
-
-def of_layers(**values: Any) -> made_up.Line:
-    """A record of theory with the same in layers 1 and 2; those with None are left out."""
-    names = ("layer1", "layer2")
-    line = {f"theory/{key}/{name}": value for key, value in values.items() for name in names}
-    return {"theory/positive/layer1": 0.5, "theory/positive/layer2": 0.5} | line
-
-
-TERMS = {"output_gradient": 2.0, "scaled_gradient": 8.0, "mean_term": 1.0, "projection_term": 3.0}
-
-
-def test_the_figure_reduces_theorem_4_1_to_parts(tmp_path):
-    run = run_of(tmp_path, "batch", [of_layers(**TERMS, input_gradient=4.0)] * 2)
-    assert figure.layers([run]) == ["layer1", "layer2"]
-    parts = (figure.whole, figure.variance, figure.mean_part, figure.projected_part)
-    assert [of(run, "layer2").tolist() for of in parts] == [[2, 2], [4, 4], [12.5] * 2, [37.5] * 2]
-
-
-def test_the_figure_counts_what_is_false_over_all_layers(tmp_path):
-    records = {
-        "violated": 0.5,
-        "curvature": [1.0, -2.0, 5.0, math.nan],
-        "curvature_first": [1.1, -2.0, 5.0, math.nan],
-        "curvature_term": [1.0, -1.0, 5.0, 1.0],
-        "curvature_second": [0.5, -1.0, 6.0, 1.0],
-        "weight_bound": [4.0, 4.0],
-        "weight_bound_printed": [3.0, 5.0],
-        "weight_gradient": [1.0, 3.0],
-        "error": 1e-7,
-    }
-    first = of_layers(**records) | {"theory/violated/layer1": 1.0, "theory/error/layer2": 3e-7}
-    # A grouped convolution has nothing of theorem 4.4.
-    first = {key: first[key] for key in first if not ("weight" in key and "layer2" in key)}
-    run = run_of(tmp_path, "batch", [first])
-    found = [of(run)[1].tolist() for of in figure.PRINTED.values()]
-    assert found == [[75], [pytest.approx(100 / 3)], [50]]
-    assert figure.tightness(run, "layer1").tolist() == [0.5]
-    assert np.isnan(figure.tightness(run, "layer2")).all()
-    assert figure.error_of_gradients(run)[1].tolist() == [3e-7]
-    relative = [0.1 / 1.1, 0, 0]
-    expected = np.percentile(2 * relative, 95)
-    assert figure.error_of_curvature(run)[1][0] == pytest.approx(expected)
-
-
-def test_the_figure_has_a_line_per_layer_darker_towards_the_outputs(tmp_path):
-    runs = [
-        run_of(tmp_path, "batch", [made_up.theory("batch", LAYER_NAMES, 0.1, rng)] * 3, seed=seed)
-        for seed, rng in enumerate(map(np.random.default_rng, (0, 1)))
-    ]
-    drawn = figure.draw(runs)
-    lines = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 3]
-    assert len(lines) == 3  # the last layer has no norm
-    shades = [sum(to_rgb(line.get_color())) for line in lines]
-    assert shades == sorted(shades, reverse=True)
-    ratios = [figure.whole(run, "layer2") for run in runs]
-    geometric = np.sqrt(ratios[0] * ratios[1])
-    assert np.allclose(np.asarray(lines[1].get_ydata(), dtype=float), geometric)
-    assert not any(not axes.axison for axes in drawn.axes)
-
-
-LAYER_NAMES = [f"layer{number}" for number in range(1, 5)]
-
-
-# The claims
-
-
-CLAIMS = {claim.name: claim for claim in theory.CLAIMS}
-
-
-def value(name: str, *runs: Run) -> float:
-    return CLAIMS[name].measure(*runs)
-
-
-def test_every_claim_can_be_measured_and_says_what_it_lacks(tmp_path):
-    runs, rng = [], np.random.default_rng(0)
-    for norm in ("none", "batch"):
-        for seed in (0, 1):
-            records = [made_up.theory(norm, LAYER_NAMES, 0.2 * i, rng) for i in range(1, 4)]
-            runs.append(run_of(tmp_path, norm, records, seed=seed))
-    for claim in theory.CLAIMS:
-        result = claims.judge(claim, {"theory": runs, "theory_mlp": runs})
-        assert (result.n, result.verdict != claims.NO_RUNS) == (2, True), claim.name
-    silent = [replace(run, records={"train/loss": ([0], [1.0])}) for run in runs]
-    for claim in theory.CLAIMS:
-        result = claims.judge(claim, {"theory": silent, "theory_mlp": silent})
-        assert result.verdict == claims.NO_RUNS
-        assert any("has no theory/" in note for note in result.notes), claim.name
-
-
-def test_the_claims_on_theorem_4_1(tmp_path):
-    records = of_layers(**TERMS, violated=0.9, error=1e-6, scale_percentiles=[0.1, 4.0, 9.0])
-    records |= of_layers(input_gradient=4.0)
-    later = records | {"theory/error/layer2": 1e-5, "theory/violated/layer1": math.nan}
-    later |= {"theory/scale_percentiles/layer1": [0.1, 5.0, 9.0], "theory/positive/layer1": 0.8}
-    run = run_of(tmp_path, "batch", [records, records, later])
-    assert value("theorem_4.1_exact", run) == 1e-5
-    assert value("theorem_4.1_printed", run) == pytest.approx(0.9)
-    # Times the batch size, of which a random direction has a share of one.
-    assert value("theorem_4.1_mean", run) == run.batch_size / 8
-    assert value("theorem_4.1_projection", run) == run.batch_size * 3 / 8
-    assert value("theorem_4.2_product", run) == pytest.approx(0.55)
-
-
-@pytest.mark.parametrize("error", [math.inf, math.nan])
-def test_theorem_4_1_fails_where_its_error_is_not_finite_at_finite_gradients(tmp_path, error):
-    records = of_layers(output_gradient=2.0, input_gradient=4.0, error=1e-6)
-    broken = records | {"theory/error/layer2": error}
-    assert value("theorem_4.1_exact", run_of(tmp_path, "batch", [records, broken])) == math.inf
-    for side in ("output_gradient", "input_gradient"):
-        gone = broken | {f"theory/{side}/layer2": error}
-        assert value("theorem_4.1_exact", run_of(tmp_path, "batch", [records, gone])) == 1e-6
-    gone |= {"theory/error/layer1": error, f"theory/{side}/layer1": error}
-    assert math.isnan(value("theorem_4.1_exact", run_of(tmp_path, "batch", [gone])))
-
-
-def test_the_claims_on_theorems_4_2_and_4_4(tmp_path):
-    records = of_layers(
-        curvature=[1.0, -2.0, 5.0, math.nan],
-        curvature_first=[1.0, -2.0, 6.0, 1.0],
-        curvature_term=[1.0, -1.0, 5.0, 1.0],
-        curvature_second=[1.0, -3.0, 6.0, 1.0],
-        weight_gradient=[1.0, 3.0, 2.0],
-        weight_bound=[4.0, 4.0, 4.0],
-    )
-    run = run_of(tmp_path, "batch", [records] * 20)
-    assert value("theorem_4.2_exact", run) == pytest.approx(1 / 6)
-    assert value("theorem_4.2_second", run) == pytest.approx(2 / 3)
-    assert value("theorem_4.2_convex", run) == pytest.approx(3 / 4)
-    assert value("theorem_4.4_bound", run) == 0.75

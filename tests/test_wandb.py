@@ -369,7 +369,7 @@ def test_the_dashboard_is_refused_in_one_sentence(cli, tmp_path):
 
 
 def test_wandb_is_not_imported_where_it_is_not_used():
-    code = "import sys; from bnstudy import mirrors, wandb_mirror; sys.exit('wandb' in sys.modules)"
+    code = "import bnstudy.terminal, bnstudy.wandb_mirror, sys; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

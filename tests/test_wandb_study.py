@@ -19,9 +19,11 @@ from conftest import ROOT, config, options
 
 from bnstudy import claims
 from bnstudy.figures import discover, style
+from bnstudy.measures.summary import single_numbers
+from bnstudy.measures.train import final_accuracy
 from bnstudy.recorder import Line, dumps
-from bnstudy.results import final_accuracy, load_run, load_runs
-from bnstudy.wandb_mirror import View, check_settings, measures, run_id, run_name
+from bnstudy.results import load_run, load_runs
+from bnstudy.wandb_mirror import View, check_settings, run_id, run_name
 from bnstudy.wandb_records import download
 
 Script = Callable[[str], ModuleType]
@@ -187,7 +189,7 @@ class FakeRun:
 
 def test_the_summary_says_what_a_run_came_to(runs):
     (run,) = [r for r in load_runs("vgg", runs) if (r.norm, r.lr, r.seed) == ("batch", 0.1, 0)]
-    found, mirror = measures(run), FakeRun()
+    found, mirror = single_numbers(run), FakeRun()
     assert found["final/accuracy"] == final_accuracy(run) > 0.5 and found["diverged"] == 0
     expected = {"loss", "gradient_change", "effective_beta", "shift", "shift_cosine", "loss_range"}
     assert {key.rpartition("/")[2] for key in found} >= expected
@@ -237,8 +239,8 @@ def test_a_view_shows_one_experiment_in_the_colours_of_the_figures(runs, script,
     pinned = run_set["runFeed"]["columnPinned"]
     assert {"config:header.value.choices.norm", "summary:final/accuracy"} <= set(pinned)
     colours = list(section["customRunColors"].values())
-    assert {arm.colour for arm in style.ARMS.values()} <= set(colours)
-    assert len(colours) == len(style.ARMS) + 6  # and a tint for each norm and lr
+    assert {arm.colour for arm in style.LOOKS.values()} <= set(colours)
+    assert len(colours) == len(style.LOOKS) + 6  # and a tint for each norm and lr
     plots = [p["config"] for s in section["panelBankConfig"]["sections"] for p in s["panels"]]
     shown = {key for plot in plots for key in plot.get("metrics", ())}
     logged = {key for run in load_runs("vgg", runs) for key in run.records}

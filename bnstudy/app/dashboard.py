@@ -227,11 +227,11 @@ def colours(arms: Iterable[tuple[str, float]]) -> dict[Any, str]:
     """The colour of every norm, as in the figures, and tints of it for its smaller lrs."""
     from wandb_workspaces import workspaces as ws
 
-    chosen: dict[Any, str] = {norm: arm.colour for norm, arm in style.ARMS.items()}
-    for norm in {norm for norm, _ in arms if norm in style.ARMS}:
+    chosen: dict[Any, str] = {norm: arm.colour for norm, arm in style.LOOKS.items()}
+    for norm in {norm for norm, _ in arms if norm in style.LOOKS}:
         lrs = sorted({lr for of, lr in arms if of == norm}, reverse=True)
         for place, lr in enumerate(lrs):
-            tint = to_hex(style.ARMS[norm].tint(0.6 * place / len(lrs)))
+            tint = to_hex(style.LOOKS[norm].tint(0.6 * place / len(lrs)))
             chosen[ws.GroupPath(norm, as_javascript(lr))] = tint
     return chosen
 

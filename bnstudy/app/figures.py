@@ -8,16 +8,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from matplotlib.figure import Figure
+
 from bnstudy import figures
 from bnstudy.figures import style
 from bnstudy.results import Run, load_runs
 
 RUNS, FIGURES = Path("results/runs"), Path("results/figures")
+KINDS = ("png", "pdf", "svg")
 RECORDS = Path("results/wandb")  # downloaded from W&B
 EPILOG = """\
 examples:
   python scripts/figures.py                       every figure that has runs
   python scripts/figures.py figure4 --scale small
+  python scripts/figures.py figure4 --format pdf,svg
   python scripts/figures.py --runs DIR --out DIR  runs from elsewhere
   python scripts/figures.py --wandb ME/bnstudy    runs with wandb.artifact=true, from W&B
 
@@ -43,15 +47,16 @@ def main(arguments: list[str] | None = None) -> int:
     check_writable(out)
     runs = load(root, wanted)
     missing: dict[tuple[str, ...], list[str]] = {}
+    failed = 0
     for name, figure in wanted.items():
         found = [run for experiment in figure.EXPERIMENTS for run in runs[experiment]]
         if found:
-            draw(figure, found, out / name)
+            failed += not draw(name, figure, found, out, options.format)
         else:
             missing.setdefault(figure.EXPERIMENTS, []).append(name)
     for experiments, names in missing.items():
         print(f"No runs for {', '.join(names)}; {how_to_make(experiments, root)}", file=sys.stderr)
-    return 1 if missing and options.names else 0
+    return 1 if failed or (missing and options.names) else 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=Path, metavar="DIR", help=f"runs ({RUNS}/<scale>)")
     parser.add_argument("--wandb", metavar="PROJECT", help="runs that W&B has: [ENTITY/]PROJECT")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"pictures ({FIGURES}/<scale>)")
+    parser.add_argument(
+        "--format",
+        type=formats,
+        default=["png"],
+        metavar="KIND",
+        help=f"{', '.join(KINDS)}, or several with commas (png)",
+    )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     return parser
 
@@ -131,13 +143,31 @@ def check_writable(out: Path) -> None:
         refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
 
 
-def draw(figure: ModuleType, runs: list[Run], path: Path) -> None:
-    """Write a figure as PNG and PDF and say where."""
-    drawn = figure.draw(runs)
-    for ending in (".png", ".pdf"):
-        picture = path.with_suffix(ending)
+def draw(name: str, figure: ModuleType, runs: list[Run], out: Path, kinds: list[str]) -> bool:
+    """Write a figure as files of these kinds and say where; whether it could be drawn."""
+    drawn = figures.draw_or_say(name, figure, runs)
+    if isinstance(drawn, str):
+        print(drawn, file=sys.stderr)
+        return False
+    write(name, drawn, out, kinds)
+    return True
+
+
+def write(name: str, drawn: Figure, out: Path, kinds: Iterable[str]) -> None:
+    """Write a drawn figure as files of these kinds and say where."""
+    for kind in kinds:
+        picture = out / f"{name}.{kind}"
         try:
             style.save(drawn, picture)
         except OSError as error:
             refuse(f"{picture} cannot be written ({error.strerror}); choose another --out.", 1)
         print(picture)
+
+
+def formats(text: str) -> list[str]:
+    """The kinds of files that are named with commas."""
+    kinds = list(dict.fromkeys(text.split(",")))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
+    return kinds

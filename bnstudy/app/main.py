@@ -12,6 +12,7 @@ COMMANDS = {
     "figures": "draw figures from the records of runs",
     "report": "judge the claims, and write the page",
     "surface": "measure and draw the loss around the weights of a run",
+    "export": "write a table of runs: CSV or Parquet",
     "publish": "make the folders of results/reference again",
     "dashboard": "make the views of the study in W&B",
     "watch": "show the runs of an experiment in the terminal, by W&B",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bnstudy import claims, report
 from bnstudy.app.figures import RUNS, how_to_make, load, refuse, the_only_scale
-from bnstudy.figures import discover, style
+from bnstudy.figures import discover
 from bnstudy.results import Run
 from bnstudy.wandb_mirror import from_environment
 
@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     def run_command(experiments: Iterable[str]) -> str:
         return how_to_make(experiments, root)
 
+    pictures: dict[str, bytes] = {}
+    keep = pictures.__setitem__
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         if options.dry_run:
@@ -50,35 +53,39 @@ def main(arguments: list[str] | None = None) -> int:
             sent.write_text(paper(runs, root, options, entity=None), encoding="utf-8")
             print(sent)
             return 0
-        written = report.write(report.make(runs, draw_command, run_command), out)
+        written = report.write(report.make(runs, draw_command, run_command, keep), out)
+        if options.figures:
+            written = [*write_pictures(pictures, options.figures), *written]
     except OSError as error:
         refuse(f"{out} cannot be written to ({error.strerror}); choose another with --out.", 1)
     for path in written:
         print(path)
     if options.wandb:
-        show_in_wandb(runs, out, options)
+        show_in_wandb(pictures, out, options)
         if options.wandb == "online":
             print(paper(runs, root, options, options.entity or "", save=True))
     return 0
 
 
-def show_in_wandb(
-    runs: Mapping[str, Sequence[Run]], out: Path, options: argparse.Namespace
-) -> None:
-    """The figures of these runs and the verdicts in `out`, as one run of W&B."""
+def write_pictures(pictures: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write figures, each of which is a PNG, into a folder; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png" for name in pictures]
+    for path, content in zip(paths, pictures.values(), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def show_in_wandb(pictures: Mapping[str, bytes], out: Path, options: argparse.Namespace) -> None:
+    """The figures and the verdicts in `out`, as one run of W&B."""
     from bnstudy.wandb_mirror import wandb_report
 
     with tempfile.TemporaryDirectory() as folder:
-        pictures: dict[str, Path] = {}
-        for name, figure in discover().items():
-            found = [run for experiment in figure.EXPERIMENTS for run in runs.get(experiment, ())]
-            if found:
-                pictures[name] = Path(folder, f"{name}.png")
-                style.save(figure.draw(found), pictures[name])
+        files = {path.stem: path for path in write_pictures(pictures, Path(folder))}
         verdicts = json.loads((out / "claims.json").read_text(encoding="utf-8"))
         where = options.wandb, options.project, options.entity
         try:
-            wandb_report(out, out.resolve().name, pictures, verdicts, *where)
+            wandb_report(out, out.resolve().name, files, verdicts, *where)
         except ConnectionError as error:
             refuse(str(error), 1)
 
@@ -115,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", help="demo, small, paper (the only one that has runs)")
     parser.add_argument("--runs", type=Path, metavar="DIR", help=f"runs ({RUNS}/<scale>)")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"the page ({REPORTS}/<scale>)")
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="put the figures here too")
     parser.add_argument("--wandb", choices=("offline", "online"), help="show it in W&B too")
     parser.add_argument("--dry-run", action="store_true", help="only write what W&B would be sent")
     project, entity = from_environment("PROJECT", "bnstudy"), from_environment("ENTITY")

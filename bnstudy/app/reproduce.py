@@ -4,7 +4,6 @@ import argparse
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bnstudy import interruption, streams
-from bnstudy.app import CONFIGS, figures, status
+from bnstudy.app import CONFIGS, figures, report, status
 from bnstudy.app import overrides as overrides_of
 from bnstudy.app.schema import check_options
 from bnstudy.app.status import duration
@@ -65,19 +64,16 @@ def main() -> int:
     if interruption.came():
         interruption.leave()
     cfg = planned[0].cfg
-    drawn = draw(["--scale", cfg.scale.name, "--runs", cfg.results])
+    drawn = draw(cfg.scale.name, cfg.results)
     for name, reason in failed:
         streams.say(f"failed: {name}: {reason}", sys.stderr)
     return 0 if drawn and not failed else 1
 
 
-def draw(runs: list[str]) -> bool:
-    """Figures and report, side by side because each draws all figures; whether both were made."""
-    command = [sys.executable, "-m", "bnstudy", "report", *runs]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
-        drawn = figures.main(runs) == 0
-        streams.say(page.communicate()[0].rstrip())  # the page is what to open: it comes last
-    return drawn and page.returncode == 0
+def draw(scale: str, runs: str) -> bool:
+    """Figures and report, from one drawing of each figure; whether both were made."""
+    pictures = str(figures.FIGURES / scale)
+    return report.main(["--scale", scale, "--runs", runs, "--figures", pictures]) == 0
 
 
 def parse() -> argparse.Namespace:

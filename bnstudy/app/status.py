@@ -1,6 +1,7 @@
 """Say where every run stands, while a sweep goes on or after it ended; needs no torch."""
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -56,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
 
 def find_runs(root: Path, experiments: list[str]) -> list[Path]:
     """The folders of runs below a folder, however deep; one that failed early has no record."""
-    files = [path for name in (*RECORDS, "error.txt", "lock") for path in root.rglob(name)]
-    folders = sorted({path.parent for path in files})
+    wanted = {*RECORDS, "error.txt", "lock"}
+    folders = sorted(Path(folder) for folder, _, files in os.walk(root) if wanted & set(files))
     return [path for path in folders if not experiments or path.parent.name in experiments]
 
 

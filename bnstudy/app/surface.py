@@ -526,7 +526,7 @@ def describe(
         "weights": digest(*({**each.params, **each.buffers} for each in weights)),
         "directions": digest(*frame.directions),
     }
-    arm = style.ARMS[run.norm].name if run.norm in style.ARMS else run.norm
+    arm = style.arm(run.norm).name
     over = f"the training batch of step {last}"
     if last > origin.step:
         over = f"the mean over the training batches of steps {origin.step} to {last}"

@@ -84,7 +84,6 @@ __all__ = [
     "Rule",
     "at_least",
     "at_most",
-    "discover",
     "evaluate",
     "greater",
     "in_words",
@@ -94,14 +93,18 @@ __all__ = [
     "summary",
     "to_json",
     "to_markdown",
+    "topics",
     "within",
 ]
 
 # The modules of the primary claims, of the paper's others, and of what this study adds to them.
-PAPER = ("primary", "training", "noise", "shift", "landscape", "lp", "theory", "added")
+PAPER = (
+    *("primary", "training", "noise", "internal_covariate_shift", "landscape", "lp", "theory"),
+    "this_study",
+)
 
 
-def discover() -> dict[str, ModuleType]:
+def topics() -> dict[str, ModuleType]:
     """Every topic by name: the modules with CLAIMS, the primary first, then the paper's."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     names = [*PAPER, *(name for name in names if name not in PAPER)]
@@ -114,11 +117,11 @@ def evaluate(runs: Mapping[str, Sequence[Run]]) -> list[Result]:
     return [judge(claim, runs) for claim in CLAIMS]
 
 
-_TOPICS = discover()
+_TOPICS = topics()
 CLAIMS: tuple[Claim, ...] = tuple(claim for topic in _TOPICS.values() for claim in topic.CLAIMS)
 EXPERIMENTS = tuple(dict.fromkeys(name for claim in CLAIMS for name in claim.experiments))
 # The topic of what this study adds, and those of what others than the paper say.
-ADDED: str = _TOPICS["added"].TOPIC
+ADDED: str = _TOPICS["this_study"].TOPIC
 OTHERS: tuple[str, ...] = tuple(
     dict.fromkeys(
         claim.topic

@@ -1,90 +1,27 @@
 """What is said of curvature: sharpness and its edge, spectra, effective beta, scale invariance."""
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
 
 from bnstudy.claims.judging import Arm, Claim, Control, Needs
 from bnstudy.claims.primary import LINEAR_STEPS
-from bnstudy.claims.reductions import (
-    GRADIENT,
-    at_the_end_of,
-    late,
-    mean,
-    median,
-    pinned,
-    ratio,
-    smallest_step,
-    together,
-)
 from bnstudy.claims.rules import at_least, at_most, greater, within
-from bnstudy.results import (
-    OUTLIERS,
-    Run,
-    Series,
-    Values,
-    converged,
-    edge_of_stability,
-    effective_beta,
-    gradient_share,
-    learning_rates,
-    outlier_ratio,
-    own_step,
+from bnstudy.measures.batch_sharpness import (
+    batch_sharpness_at_edge,
+    beta_over_curvature,
+    pinned_wrong_share,
 )
-
-SHARPNESS = "sharpness/batch_eigenvalues"
-SPECTRUM = "spectrum/{}_eigenvalues"
-CURVATURE = "batch_sharpness/batch_curvature"
-NORM = "weights/norm"
-LAST = 0.25  # of the run
-QUARTER = 0.25  # by which two numbers may differ that agree
-HESSIAN_SAMPLES = 1000  # on fewer the sharpness of a network depends on their number
-
-
-def second_half(run: Run, series: Series) -> Values:
-    """The values of a series in the second half of the run."""
-    steps, values = series
-    return values[2 * steps >= run.config["steps"]]
-
-
-def sharpness(run: Run) -> Series:
-    """The largest eigenvalue of the Hessian, statistics of the batch; NaN if not converged."""
-    steps, eigenvalues = known_eigenvalues(run, SHARPNESS)
-    return steps, eigenvalues[:, 0]
-
-
-def known_eigenvalues(run: Run, key: str) -> Series:
-    """Eigenvalues, NaN where they have not converged: steps [n], values [n, K]."""
-    steps, eigenvalues = run[key]
-    return steps, np.where(converged(run, key), eigenvalues, np.nan)
-
-
-def batch_sharpness(run: Run) -> Series:
-    """g'Hg / ||g||^2 on a batch, the mean over the batches that were measured."""
-    steps, curvatures = run[CURVATURE]
-    return steps, curvatures.mean(axis=1)
-
-
-def at_edge(run: Run, series: Series, of_batches: bool = False) -> Series:
-    """A series over the edge of stability, NaN where that is not known."""
-    steps, values = series
-    return steps, values / edge_of_stability(run, steps, of_batches)
-
-
-def sharpness_at_edge(run: Run) -> float:
-    """Sharpness over its edge of stability, the median over the second half of the run."""
-    return median(second_half(run, at_edge(run, sharpness(run))))
-
-
-def batch_sharpness_at_edge(run: Run) -> float:
-    """Batch sharpness over its edge of stability, the median over the second half of the run."""
-    return median(second_half(run, at_edge(run, batch_sharpness(run), of_batches=True)))
-
-
-def late_sharpness_at_edge(run: Run) -> float:
-    """Sharpness over its edge of stability, the median from step 1000 on."""
-    return median(late(at_edge(run, sharpness(run))))
+from bnstudy.measures.series import positive_ratio, ratio
+from bnstudy.measures.sharpness import (
+    HESSIAN_SAMPLES,
+    final_sharpness_at_edge,
+    late_sharpness,
+    late_sharpness_at_edge,
+    samples_of,
+    sharpness_at_edge,
+)
+from bnstudy.measures.spectrum import median_share, running_ratio, typical_outlier_ratio
+from bnstudy.measures.weights import effective_lr_fall, growing_share, spread_left
+from bnstudy.results import Run
 
 
 def final_edge_ratio(standard: Run, batch: Run) -> float:
@@ -95,22 +32,12 @@ def final_edge_ratio(standard: Run, batch: Run) -> float:
     diverged = [run.outcome == "diverged" for run in (standard, batch)]
     if any(diverged):
         return math.nan if all(diverged) else (math.inf if diverged[0] else 0.0)
-    at_edges = [at_edge(run, sharpness(run)) for run in (standard, batch)]
-    over, under = (
-        at_the_end_of(run, series, LAST)
-        for run, series in zip((standard, batch), at_edges, strict=True)
-    )
-    return positive_ratio(median(over), median(under))
+    return positive_ratio(*(final_sharpness_at_edge(run) for run in (standard, batch)))
 
 
 def linear_sharpness_ratio(standard: Run, batch: Run) -> float:
     """Sharpness, median from step 1000 on, BatchNorm over standard [1]; the lr is the same."""
-    return positive_ratio(*(median(late(sharpness(run))) for run in (batch, standard)))
-
-
-def samples_of(run: Run, probe: str) -> int:
-    """How many training samples a probe of the Hessian takes."""
-    return run.batch_size * (run.option(f"probes.{probe}.batches") or 1)
+    return positive_ratio(*(late_sharpness(run) for run in (batch, standard)))
 
 
 def enough_samples(*runs: Run) -> bool:
@@ -123,32 +50,7 @@ def enough_in_spectrum(*runs: Run) -> bool:
     return all(samples_of(run, "spectrum") >= HESSIAN_SAMPLES for run in runs)
 
 
-def positive_ratio(over: float, under: float) -> float:
-    """over / under; NaN unless both are positive, because of others a ratio says nothing."""
-    return ratio(over, under) if over > 0 and under > 0 else math.nan
-
-
 # Spectra
-
-
-def median_share(run: Run) -> float:
-    """The share of ||g||^2 in the span of the top ten eigenvectors, median over steps."""
-    known = converged(run, SPECTRUM.format("batch"))[:, :OUTLIERS].all(axis=1)
-    return median(gradient_share(run)[1][known])
-
-
-def typical_outlier_ratio(run: Run) -> float:
-    """The largest eigenvalue over the eleventh, median over steps."""
-    known = converged(run, SPECTRUM.format("batch"))[:, : OUTLIERS + 1].all(axis=1)
-    return median(outlier_ratio(run)[1][known])
-
-
-def running_ratio(run: Run) -> float:
-    """The largest eigenvalue with running statistics over that with the batch's, median."""
-    keys = (SPECTRUM.format(statistics) for statistics in ("running", "batch"))
-    running, batch = (known_eigenvalues(run, key)[1] for key in keys)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return median(running[1:, 0] / batch[1:, 0])
 
 
 def outliers(standard: Run, batch: Run) -> float:
@@ -159,80 +61,7 @@ def outliers(standard: Run, batch: Run) -> float:
 # Effective beta
 
 
-def curvature_along_gradient(run: Run) -> Series:
-    """g'Hg / ||g||^2 on the batch of the step."""
-    steps, curvatures = run[CURVATURE]
-    return steps, curvatures[:, 0]
-
-
-def pinned_wrong_share(*runs: Run) -> float:
-    """The share of the steps at which effective beta is pinned and the curvature another.
-
-    It is another if it differs from 1 / eta_min by more than a quarter. Of all runs together, of
-    the steps that have a curvature; NaN if none has.
-    """
-    wrong = []
-    for run in runs:
-        _, betas, curvatures = together(effective_beta(run), curvature_along_gradient(run))
-        differs = np.abs(curvatures * smallest_step(run) - 1) > QUARTER
-        wrong.append(np.where(np.isnan(curvatures), np.nan, differs & pinned(run, betas)))
-    return mean(np.concatenate(wrong))
-
-
-def beta_over_curvature(run: Run) -> float:
-    """Effective beta of the step taken over |g'Hg| / ||g||^2, the median over steps."""
-    steps, changes = own_step(run)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        betas = changes / (learning_rates(run, steps) * run[GRADIENT][1])
-        _, betas, curvatures = together((steps, betas), curvature_along_gradient(run))
-        return median(betas / np.abs(curvatures))
-
-
 # Scale invariance
-
-
-def norms_of_weights(run: Run) -> list[Values]:
-    """||w|| of every layer but the last at the probed steps.
-
-    The last layer of a VGG has no norm. KeyError if none was recorded.
-    """
-    keys = [key for name in run.layers[:-1] if (key := f"{NORM}/{name}") in run]
-    if not keys:
-        raise KeyError(f"{run.directory.name} has no {NORM} of a layer")
-    return [run[key][1] for key in keys]
-
-
-def growing_share(run: Run) -> float:
-    """The share of layers and pairs of successive probed steps between which ||w|| does not fall.
-
-    But by a millionth, for rounding. NaN with one probed step.
-    """
-    norms = np.array(norms_of_weights(run))
-    grows = norms[:, 1:] >= (1 - 1e-6) * norms[:, :-1]
-    return float(grows.mean()) if grows.size else math.nan
-
-
-def effective_lr_fall(run: Run) -> float:
-    """lr / ||w||^2 at the first probed step over that at the last, median over the layers.
-
-    NaN if the run diverged: it has no end.
-    """
-    norms = np.array(norms_of_weights(run))
-    fall = median((norms[:, -1] / norms[:, 0]) ** 2)
-    return math.nan if run.outcome == "diverged" else fall
-
-
-def spread_left(runs: Sequence[Run]) -> float:
-    """How much of the spread of lrs is left in the effective lrs at the end, on a log scale.
-
-    The log of the largest effective lr over the smallest at the last probed step, median over the
-    layers, over the same at step 0. NaN for one learning rate.
-    """
-    logs = [
-        math.log(run.lr) - 2 * np.log(np.array(norms_of_weights(run))[:, [0, -1]]) for run in runs
-    ]
-    first, last = np.median(np.ptp(np.array(logs), axis=0), axis=0)
-    return ratio(float(last), float(first))
 
 
 STANDARD = Arm("the standard network", "curvature", "none", 0.1)

@@ -5,17 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnstudy.claims.comparisons import LEVELS
 from bnstudy.claims.judging import Arm, Claim, Needs
-from bnstudy.claims.reductions import (
-    LEVELS,
-    accuracy,
-    at_first_step,
-    geometric_mean,
-    ratio,
-    training_accuracy,
-)
 from bnstudy.claims.rules import Range, at_most, greater, within
-from bnstudy.results import Run, steps_to
+from bnstudy.measures.gradients import growth_per_layer
+from bnstudy.measures.series import geometric_mean, ratio
+from bnstudy.measures.train import final_percent, steps_to_batch_level, training_accuracy
+from bnstudy.results import Run
 
 LOWER_LEVELS = (*LEVELS, 0.35, 0.2)  # these runs are short
 
@@ -35,7 +31,7 @@ def trained(runs: Sequence[Run], depth: int) -> float:
 
     The learning rate is picked by another number than the one that is reported.
     """
-    return training_accuracy(max(of_depth(runs, depth), key=accuracy), share=0.1)
+    return training_accuracy(max(of_depth(runs, depth), key=final_percent), share=0.1)
 
 
 def deepest_difference(under: Sequence[Run], over: Sequence[Run]) -> float:
@@ -58,9 +54,11 @@ def compared(standard: Sequence[Run], batch: Sequence[Run]) -> dict[int, list[fl
     found = {}
     for depth in depths(standard, batch):
         arms = [of_depth(runs, depth) for runs in (standard, batch)]
-        levels = (level for level in LOWER_LEVELS if max(fastest(a, level) for a in arms) < np.inf)
+        levels = (
+            level for level in LOWER_LEVELS if max(fewest_steps(a, level) for a in arms) < np.inf
+        )
         level = next(levels, LOWER_LEVELS[-1])
-        found[depth] = [fastest(arm, level) for arm in arms]
+        found[depth] = [fewest_steps(arm, level) for arm in arms]
     return found
 
 
@@ -84,28 +82,14 @@ def depths_in_words(standard: Sequence[Run], batch: Sequence[Run]) -> str:
     )
 
 
-def fastest(runs: Sequence[Run], level: float) -> float:
+def fewest_steps(runs: Sequence[Run], level: float) -> float:
     """The fewest steps to a level."""
-    return min(steps_to(run, level) for run in runs)
+    return min(steps_to_batch_level(run, level) for run in runs)
 
 
-def growth_per_layer(runs: Sequence[Run]) -> float:
-    """By which factor ||dL/dw|| grows from a layer to the one below it, at step 0 [1].
-
-    In the deepest plain network: exp(-slope) of a line through ln ||dL/dw|| over layers, least
-    squares, mean of the slopes of its three stages. In a stage all layers have as many channels and
-    positions; its first layer, which changes them, is left out. NaN if a norm is zero, or a stage
-    has fewer than three layers. The learning rate plays no part in it yet.
-    """
-    run = of_depth(runs, depths(runs)[-1])[0]
-    names = run.layers[1:-1]
-    size = len(names) // 3
-    slopes = []
-    for stage in (names[i * size + 1 : (i + 1) * size] for i in range(3)):
-        norms = np.array([at_first_step(run[f"gradients/norm/{name}"]) for name in stage])
-        known = len(norms) >= 2 and (norms > 0).all()
-        slopes.append(np.polyfit(np.arange(len(norms)), np.log(norms), 1)[0] if known else np.nan)
-    return float(np.exp(-np.mean(slopes)))
+def growth_in_deepest(runs: Sequence[Run]) -> float:
+    """`growth_per_layer` of the deepest network [1]; the learning rate plays no part in it yet."""
+    return growth_per_layer(of_depth(runs, depths(runs)[-1])[0])
 
 
 def block(
@@ -280,7 +264,7 @@ CLAIMS = (
         source="Yang et al. 2019 (mean field theory of BatchNorm); not in Santurkar et al. 2018",
         arms=(PLAIN_BATCH,),
         quantity=GROWTH,
-        measure=growth_per_layer,
+        measure=growth_in_deepest,
         rule=greater(zone=NO_GROWTH),
         also=ALSO,
     ),
@@ -292,7 +276,7 @@ CLAIMS = (
         source="He et al. 2015 (rectifiers), section 2.2",
         arms=(PLAIN,),
         quantity=GROWTH,
-        measure=growth_per_layer,
+        measure=growth_in_deepest,
         rule=within(1 / 1.02, 1.02, unit="×", why="a fiftieth a layer"),
         also=ALSO,
     ),

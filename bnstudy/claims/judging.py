@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnstudy.claims.rules import ENOUGH, NO_RUNS, NOT_MEASURABLE, Rule, in_words, listed
+from bnstudy.measures.train import plateaued, trained_steps
 from bnstudy.results import Run, comparable
 
 RESAMPLES = 10_000
@@ -252,26 +253,12 @@ def unfit(claim: Claim, runs: Sequence[Run]) -> str:
     return "" if all(map(claim.needs.met_by, runs)) else f"Too short. {claim.needs}"
 
 
-def plateaued(run: Run) -> bool:
-    """Whether training has come to rest, or has no end to come.
-
-    The mean training accuracy over the last tenth of the run is less than a point above that over
-    the tenth before. So it is of a run that diverged.
-    """
-    if run.outcome == "diverged" or "train/accuracy" not in run:
-        return run.outcome == "diverged"
-    steps, accuracies = run["train/accuracy"]
-    tenths = 10 * steps // run.config["steps"]
-    before, last = accuracies[tenths == 8], accuracies[tenths == 9]
-    return bool(len(before) and len(last) and last.mean() - before.mean() < 0.01)
-
-
 def cut_short(
     claim: Claim, ended: Sequence[Mapping[int, list[Run]]], seeds: Iterable[int]
 ) -> list[str]:
     """A note on the runs that diverged, and after how many steps."""
     cut = [
-        f"{arm}, seed {seed}, after {steps_of(run)} of {run.config['steps']} steps"
+        f"{arm}, seed {seed}, after {trained_steps(run)} of {run.config['steps']} steps"
         for arm, own in zip(claim.arms, ended, strict=True)
         for seed in seeds
         for run in own[seed]
@@ -279,12 +266,6 @@ def cut_short(
     ]
     named = f" ({'; '.join(cut)})" if len(cut) <= NAMED else ""
     return [f"Runs that diverged: {len(cut)}{named}."] if cut else []
-
-
-def steps_of(run: Run) -> int:
-    """The number of steps until a run diverged."""
-    known = [run.records["train/loss"]] if "train/loss" in run else run.records.values()
-    return max((steps[-1] for steps, _ in known if steps), default=0)
 
 
 def is_of(run: Run, arm: Arm) -> bool:

@@ -2,33 +2,33 @@
 
 from functools import partial
 
-from bnstudy.claims.judging import Claim, Needs
-from bnstudy.claims.primary import AT_MATCHED_LOSS, LINEAR_STEPS, SEEDS_FROM
-from bnstudy.claims.reductions import (
+from bnstudy.claims.comparisons import (
     BATCH,
     BATCH_HIGH,
     LINEAR,
     LINEAR_BATCH,
-    LOSS,
     STANDARD,
-    loss_width,
     narrower_loss_range,
     orders,
     smaller_change,
     smoother,
 )
+from bnstudy.claims.judging import Claim, Needs
+from bnstudy.claims.primary import AT_MATCHED_LOSS, LINEAR_STEPS, SEEDS_FROM
 from bnstudy.claims.rules import at_least, greater
+from bnstudy.measures import landscape
+from bnstudy.measures.landscape import loss_width
 from bnstudy.results import Run
 
 
 def narrower_random_range(standard: Run, batch: Run) -> float:
     """`smoother` of the absolute width of the loss range along a random direction."""
-    return smoother(partial(loss_width, key="landscape/random_loss"), standard, batch)
+    return smoother(partial(loss_width, key=landscape.RANDOM_LOSS), standard, batch)
 
 
 def loss_orders(standard: Run, *others: Run) -> float:
     """Decades between the highest losses along the gradient [1]."""
-    return orders(standard, *others, key=LOSS)
+    return orders(standard, *others, key=landscape.LOSS)
 
 
 WIDTH = f"highest − lowest loss over the step sizes, {AT_MATCHED_LOSS}, standard / BatchNorm"

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 
 from bnstudy.claims.judging import Arm, Claim, Needs
 from bnstudy.claims.primary import TOLERANCE, share_difference
-from bnstudy.claims.reductions import (
-    accuracy,
-    best,
-    geometric_mean,
-    matched,
-    training_accuracy,
-)
 from bnstudy.claims.rules import Range, greater
-from bnstudy.results import Run, trains
+from bnstudy.measures.grids import best, matched
+from bnstudy.measures.series import geometric_mean
+from bnstudy.measures.train import final_percent, training_accuracy, trains
+from bnstudy.results import Run
 
 GRID = ("optimizer.lr", "init")
 NEAR = 5  # points of test accuracy
@@ -65,14 +61,14 @@ def init_spread(runs: Sequence[Run]) -> float:
     if len(inits) < 2 or not complete:
         return math.nan
     chosen = max(complete, key=lambda own: sum(training_accuracy(run, share=0.1) for run in own))
-    accuracies = [accuracy(run) for run in chosen]
+    accuracies = [final_percent(run) for run in chosen]
     return max(accuracies) - min(accuracies)
 
 
 def percent_near_best(runs: Sequence[Run]) -> float:
     """The runs within 5 points of test accuracy of the best of them [percent]; NaN of none."""
-    top = best(runs, accuracy)
-    near = sum(accuracy(run) >= top - NEAR for run in runs)
+    top = best(runs, final_percent)
+    near = sum(final_percent(run) >= top - NEAR for run in runs)
     return 100 * near / len(runs) if runs else math.nan
 
 
@@ -84,7 +80,7 @@ def near_best_difference(standard: Sequence[Run], batch: Sequence[Run]) -> float
 
 def accuracy_gain(standard: Run, batch: Run) -> float:
     """How far the test accuracy is ahead with BatchNorm [points]."""
-    return accuracy(batch) - accuracy(standard)
+    return final_percent(batch) - final_percent(standard)
 
 
 TOPIC = "Learning rates and initializations"
@@ -168,7 +164,7 @@ CLAIMS = (
                 measure=accuracy_gain,
                 rule=greater(0, unit=" points"),
                 also=("init",),
-                pick=accuracy,
+                pick=final_percent,
                 needs=LONG_ENOUGH,
             ),
         )

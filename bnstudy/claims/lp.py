@@ -2,15 +2,7 @@
 
 import math
 
-from bnstudy.claims.judging import Claim, Needs
-from bnstudy.claims.primary import (
-    AT_MATCHED_LOSS,
-    LINEAR_STEPS,
-    LP,
-    SEEDS_FROM,
-    drift_ratio,
-)
-from bnstudy.claims.reductions import (
+from bnstudy.claims.comparisons import (
     BATCH,
     LINEAR,
     LINEAR_BATCH,
@@ -22,6 +14,8 @@ from bnstudy.claims.reductions import (
     smaller_change,
     times_faster,
 )
+from bnstudy.claims.judging import Claim, Needs
+from bnstudy.claims.primary import AT_MATCHED_LOSS, LINEAR_STEPS, LP, SEEDS_FROM, drift_ratio
 from bnstudy.claims.rules import SIMILAR, at_least, at_most, greater
 from bnstudy.results import Run
 

@@ -2,18 +2,12 @@
 
 from functools import partial
 
+from bnstudy.claims.comparisons import BATCH, STANDARD, TO_LEVEL, level_in_words, times_slower
 from bnstudy.claims.judging import Claim, Needs
-from bnstudy.claims.primary import NOISY, drift, drift_ratio, shared_layers
-from bnstudy.claims.reductions import (
-    BATCH,
-    STANDARD,
-    TO_LEVEL,
-    geometric_mean,
-    level_in_words,
-    median_ratio,
-    times_slower,
-)
+from bnstudy.claims.primary import NOISY, drift_ratio
 from bnstudy.claims.rules import SIMILAR, at_most, greater
+from bnstudy.measures.drift import drift, drift_layers
+from bnstudy.measures.series import geometric_mean, median_ratio
 from bnstudy.results import Run
 
 Z = "preactivation_next"
@@ -25,7 +19,7 @@ def noisy_drift_ratio(noisy: Run, *others: Run) -> float:
     To the next batch, for which the noise is drawn again; z has the noise in it.
     """
     ratios = []
-    for name in shared_layers(noisy, Z):
+    for name in drift_layers(noisy, Z):
         own = (noisy, drift(noisy, Z, name))
         ratios.append(min(median_ratio(own, (run, drift(run, Z, name))) for run in others))
     return geometric_mean(ratios)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnstudy.claims.judging import Arm, Claim, Needs
-from bnstudy.claims.reductions import accuracy, median, own_change, training_accuracy
 from bnstudy.claims.rules import at_least, at_most
-from bnstudy.results import Run, spearman
+from bnstudy.measures.landscape import roughness
+from bnstudy.measures.series import spearman
+from bnstudy.measures.train import final_percent, training_accuracy
+from bnstudy.results import Run
 
 
 def share_of_gain(standard: Run, batch: Run, other: Run) -> float:
@@ -32,12 +34,6 @@ def smooth_and_accurate(runs: Sequence[Run]) -> float:
     ]
     known = np.array([point for point in points if not np.isnan(point).any()])
     return spearman(*known.T) if len(known) >= 4 else math.nan
-
-
-def roughness(run: Run) -> float:
-    """The relative gradient change over the step taken, median over steps; ∞ if it diverged [1]."""
-    typical = median(own_change(run)[1])
-    return math.inf if run.outcome == "diverged" else typical
 
 
 STANDARD = Arm("the standard network", "norms", "none", None)
@@ -69,7 +65,7 @@ CLAIMS = (
             "the other seeds",
             measure=share_of_gain,
             rule=at_least(0.75, why="within a quarter, or more"),
-            pick=accuracy,
+            pick=final_percent,
             needs=Needs(steps=1500),
         )
         for norm, (name, source) in OTHERS.items()

@@ -4,16 +4,17 @@ import math
 from collections.abc import Sequence
 
 from bnstudy.claims.judging import Arm, Claim, Needs
-from bnstudy.claims.reductions import accuracy, matched
 from bnstudy.claims.rules import at_least, greater
-from bnstudy.results import Run, trains
+from bnstudy.measures.grids import matched
+from bnstudy.measures.train import final_percent, trains
+from bnstudy.results import Run
 
 LR = ("optimizer.lr",)
 
 
 def accuracy_difference(over: Run, under: Run) -> float:
     """How far the test accuracy of the first is ahead [points]."""
-    return accuracy(over) - accuracy(under)
+    return final_percent(over) - final_percent(under)
 
 
 def worse_difference(standard: Run, *others: Run) -> float:
@@ -59,7 +60,7 @@ CLAIMS = (
         measure=accuracy_difference,
         rule=at_least(-1, unit=" points", why="no more than a point worse"),
         also=ALSO,
-        pick=accuracy,
+        pick=final_percent,
     ),
     Claim(
         topic=TOPIC,
@@ -86,7 +87,7 @@ CLAIMS = (
         measure=worse_difference,
         rule=greater(0, unit=" points"),
         also=ALSO,
-        pick=accuracy,
+        pick=final_percent,
     ),
     Claim(
         topic=TOPIC,

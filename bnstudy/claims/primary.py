@@ -6,49 +6,38 @@ from dataclasses import replace
 
 import numpy as np
 
-from bnstudy.claims.judging import Arm, Claim, Control, Needs
-from bnstudy.claims.reductions import (
+from bnstudy.claims.comparisons import (
     BATCH,
     BATCH_HIGH,
-    CONVOLUTIONS,
-    DEPTH,
-    FEWEST,
     LINEAR_BATCH,
     LINEAR_BATCH_LOW,
     LINEAR_LOW,
-    SHIFT,
     STANDARD,
     TO_LEVEL,
-    above_chance,
-    at_first_step,
-    beta_at_edge,
-    first_third,
-    geometric_mean,
-    layer,
     level_in_words,
-    matched,
-    mean,
-    median,
-    median_ratio,
     narrower_loss_range,
-    own_change,
-    ratio,
     smaller_beta,
     smaller_change,
     times_faster,
     times_slower,
-    training_curve,
 )
-from bnstudy.claims.rules import (
-    SIMILAR,
-    Range,
-    at_least,
-    at_most,
-    greater,
-    in_words,
-    within,
+from bnstudy.claims.judging import Arm, Claim, Control, Needs
+from bnstudy.claims.rules import SIMILAR, Range, at_least, at_most, greater, in_words, within
+from bnstudy.measures.drift import drift, drift_layers
+from bnstudy.measures.grids import matched
+from bnstudy.measures.internal_covariate_shift import cosine_of, shift_of, typical_cosine
+from bnstudy.measures.landscape import beta_at_edge, effective_beta, own_change
+from bnstudy.measures.series import (
+    FEWEST,
+    at_first_step,
+    first_third,
+    geometric_mean,
+    median,
+    median_ratio,
+    ratio,
 )
-from bnstudy.results import Run, Series, effective_beta, trains
+from bnstudy.measures.train import above_chance, progress, trains
+from bnstudy.results import Run
 
 TRAINED = 5  # points of test accuracy above chance
 LINEAR_STEPS = 5000
@@ -68,14 +57,6 @@ FIRST = (
     Arm("the standard network", "step0", "none", 0.1),
     Arm("BatchNorm", "step0", "batch", 0.1),
 )
-
-
-def progress(run: Run) -> float:
-    """The mean accuracy on the training subset over all tests of the run: how fast it trains [1].
-
-    0 if it diverged.
-    """
-    return 0.0 if run.outcome == "diverged" else mean(training_curve(run)[1])
 
 
 def picked_in_words(standard: Run, batch: Run) -> str:
@@ -99,25 +80,6 @@ def gain_with_noise(standard: Run, noise: Run) -> float:
 # Internal covariate shift
 
 
-def relative_shift(run: Run, number: int) -> Series:
-    """||G - G'|| / ||G|| of the layer that stands for layer `number` of the paper's 13 [1]."""
-    key = layer(run, number, CONVOLUTIONS, f"{SHIFT}/l2")
-    steps, shifts = run[key]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, shifts / run[key.replace("/l2/", "/norm/")][1]
-
-
-def cosine_of_shift(run: Run, number: int) -> Series:
-    """The cosine of G and G' of the same layer [1]."""
-    return run[layer(run, number, CONVOLUTIONS, f"{SHIFT}/cosine")]
-
-
-def early(run: Run, series: Series) -> Series:
-    """A series in the first third of the run, later the shift vanishes with convergence."""
-    steps, _ = series
-    return steps[3 * steps < run.config["steps"]], first_third(run, series)
-
-
 def relative_shift_ratio(standard: Run, batch: Run) -> float:
     """||G - G'|| / ||G||, BatchNorm / standard [1]: geometric mean of layers 5 and 10.
 
@@ -125,7 +87,7 @@ def relative_shift_ratio(standard: Run, batch: Run) -> float:
     """
     ratios = []
     for number in (5, 10):
-        ours, theirs = (early(run, relative_shift(run, number)) for run in (batch, standard))
+        ours, theirs = (first_third(run, shift_of(run, number)) for run in (batch, standard))
         ratios.append(median_ratio((batch, ours), (standard, theirs)))
     return geometric_mean(ratios)
 
@@ -137,7 +99,7 @@ def shift_cosine_difference(standard: Run, batch: Run) -> float:
     """
     differences = []
     for number in (5, 10):
-        ours, theirs = (early(run, cosine_of_shift(run, number)) for run in (batch, standard))
+        ours, theirs = (first_third(run, cosine_of(run, number)) for run in (batch, standard))
         _, i, j = np.intersect1d(ours[0], theirs[0], return_indices=True)
         known = len(i) >= FEWEST
         differences.append(median(ours[1][i]) - median(theirs[1][j]) if known else math.nan)
@@ -150,7 +112,7 @@ def shift_cosine_difference(standard: Run, batch: Run) -> float:
 def first_shift_ratio(standard: Run, batch: Run) -> float:
     """||G - G'|| / ||G|| at step 0, BatchNorm / standard [1]: geometric mean of layers 5, 10."""
     ratios = [
-        ratio(*(at_first_step(relative_shift(run, number)) for run in (batch, standard)))
+        ratio(*(at_first_step(shift_of(run, number)) for run in (batch, standard)))
         for number in (5, 10)
     ]
     return geometric_mean(ratios)
@@ -174,40 +136,12 @@ def full_width(*runs: Run) -> bool:
 # The deep linear network
 
 
-def typical_cosine(run: Run) -> float:
-    """The median cosine of G and G' over steps, mean of layers 9 and 17 of 25 [1]."""
-    cosines = [run[layer(run, number, DEPTH, f"{SHIFT}/cosine")][1] for number in (9, 17)]
-    return float(np.mean([median(values) for values in cosines]))
-
-
 def linear_cosine_difference(standard: Run, batch: Run) -> float:
     """By how much the typical cosine is lower with BatchNorm [1]."""
     return typical_cosine(standard) - typical_cosine(batch)
 
 
 # Drift
-
-
-def drift(run: Run, place: str, name: str) -> Series:
-    """How far the distribution of a layer's units moves in a step [standard deviations].
-
-    The Wasserstein-1 distance of a unit's distribution, mean over the units that vary. `place` is
-    such as "norm_input_same": where, and on which batch. Without a norm "what the norm sees" is the
-    preactivation.
-    """
-    key = f"drift/{place}/{name}"
-    if key not in run and run.norm == "none":
-        key = key.replace("norm_input", "preactivation")
-    steps, values = run[key]
-    return steps, np.array([mean(units) for units in values.reshape(len(steps), -1)])
-
-
-def shared_layers(run: Run, place: str) -> list[str]:
-    """The hidden layers whose drift was recorded at a place; KeyError if there is none."""
-    names = [name for name in run.layers[:-1] if f"drift/{place}/{name}" in run]
-    if not names:
-        raise KeyError(f"{run.directory.name} has no drift/{place}")
-    return names
 
 
 def drift_ratio(standard: Run, batch: Run, place: str = "norm_input_same") -> float:
@@ -217,7 +151,7 @@ def drift_ratio(standard: Run, batch: Run, place: str = "norm_input_same") -> fl
     """
     pairs = [
         [(r, drift(r, place, name)) for r in (standard, batch)]
-        for name in shared_layers(batch, place)
+        for name in drift_layers(batch, place)
     ]
     return geometric_mean([median_ratio(*pair) for pair in pairs])
 

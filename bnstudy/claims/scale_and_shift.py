@@ -1,37 +1,15 @@
 """What is said of gamma and beta, and of what an activation function gets to see."""
 
-import numpy as np
-
 from bnstudy.claims.judging import Arm, Claim
-from bnstudy.claims.reductions import at_the_end, mean, training_accuracy
 from bnstudy.claims.rules import Range, at_least, greater, within
-from bnstudy.results import Run, Values
-
-LATE = 1 / 3  # the share of the run over which a trained network is looked at
-
-
-def hidden(run: Run, key: str) -> list[Values]:
-    """What <key>/<layer> says of every hidden layer that has it, over the last third of the run."""
-    names = [f"{key}/{name}" for name in run.layers[:-1]]
-    recorded = [name for name in names if name in run]
-    if not recorded:
-        raise KeyError(f"{run.directory.name} has no {key}")
-    return [at_the_end(run, name, LATE) for name in recorded]
-
-
-def zeros(run: Run) -> float:
-    """The fraction that the ReLU makes zero, mean over hidden layers and late steps."""
-    return float(np.mean([mean(values) for values in hidden(run, "activations/zeros")]))
-
-
-def linear_range(run: Run) -> float:
-    """The fraction with |z| < 1, mean over hidden layers and late steps."""
-    return float(np.mean([mean(values[:, 1]) for values in hidden(run, "activations/within")]))
+from bnstudy.measures.activations import linear_share, zeros
+from bnstudy.measures.train import training_accuracy
+from bnstudy.results import Run
 
 
 def more_linear(over: Run, *under: Run) -> float:
     """By how much that fraction is larger than in the others."""
-    return linear_range(over) - max(linear_range(run) for run in under)
+    return linear_share(over) - max(linear_share(run) for run in under)
 
 
 def restored(without: Run, batch: Run) -> float:
@@ -39,16 +17,16 @@ def restored(without: Run, batch: Run) -> float:
     return training_accuracy(batch, share=0.1) - training_accuracy(without, share=0.1)
 
 
-def arm(name: str, norm: str, activation: str) -> Arm:
+def mlp_arm(name: str, norm: str, activation: str) -> Arm:
     """An MLP with one norm and activation function."""
     options = (("model.activation", activation),)
     return Arm(f"{name} ({activation})", "scale_and_shift", norm, 0.1, options)
 
 
 ACTIVATIONS = {"relu": "ReLU", "sigmoid": "sigmoid", "tanh": "tanh"}
-STANDARD = {key: arm("the standard network", "none", key) for key in ACTIVATIONS}
-BATCH = {key: arm("BatchNorm", "batch", key) for key in ACTIVATIONS}
-WITHOUT = {key: arm("BatchNorm without γ, β", "batch_no_affine", key) for key in ACTIVATIONS}
+STANDARD = {key: mlp_arm("the standard network", "none", key) for key in ACTIVATIONS}
+BATCH = {key: mlp_arm("BatchNorm", "batch", key) for key in ACTIVATIONS}
+WITHOUT = {key: mlp_arm("BatchNorm without γ, β", "batch_no_affine", key) for key in ACTIVATIONS}
 ALSO = ("model.activation",)
 
 TOPIC = "Scale and shift"
@@ -76,7 +54,7 @@ CLAIMS = (
         arms=(WITHOUT["sigmoid"],),
         quantity="fraction of inputs with |z| < 1, hidden layers, last third, BatchNorm without γ "
         "and β",
-        measure=linear_range,
+        measure=linear_share,
         rule=at_least(0.6, why="0.68 for a unit normal"),
         also=ALSO,
     ),

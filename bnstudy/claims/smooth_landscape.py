@@ -5,25 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnstudy.claims.comparisons import BATCH, BATCH_HIGH, STANDARD, STANDARD_HIGH, smoother
 from bnstudy.claims.judging import Arm, Claim, Needs
 from bnstudy.claims.primary import AT_MATCHED_LOSS
-from bnstudy.claims.reductions import (
-    BATCH,
-    BATCH_HIGH,
-    LOSS,
-    STANDARD,
-    STANDARD_HIGH,
-    accuracy_around,
-    at_matched_loss,
-    own_change,
-    smoother,
-)
 from bnstudy.claims.rules import Range, at_least, greater
-from bnstudy.results import Run, chance, edges
-
-NEAR_CHANCE = 0.05  # of training accuracy
-FLAT = 0.01  # highest over lowest loss along the line, less 1
-MANY = 20  # probed steps, so that one is no more than a twentieth
+from bnstudy.measures.landscape import flat_share, own_change
+from bnstudy.measures.matched_loss import at_matched_loss
+from bnstudy.results import Run
 
 
 def own_change_ratio(standard: Run, batch: Run) -> float:
@@ -37,20 +25,6 @@ def share_more_predictable(standard: Run, runs: Sequence[Run]) -> float:
     ratios = [at_matched_loss(without, (r, own_change(r))) for r in runs if r.norm != "none"]
     known = [one for one in ratios if not math.isnan(one)]
     return float(np.mean([one > 1 for one in known])) if known else math.nan
-
-
-def flat_share(run: Run) -> float:
-    """The share of the probed steps in a flat region [1].
-
-    There the network guesses (training accuracy, mean over 2,000 samples or more, within 5 points
-    of chance) and the loss along the line varies by less than 1 %. NaN for fewer than MANY steps,
-    so of a run that diverged early too: what it lacks is neither flat nor steep.
-    """
-    steps, low, high = edges(run, LOSS)
-    if len(steps) < MANY:
-        return math.nan
-    guesses = np.abs(accuracy_around(run, steps) - chance(run)) <= NEAR_CHANCE
-    return float((guesses & (high < (1 + FLAT) * low)).mean())
 
 
 def flat_difference(standard: Run, batch: Run) -> float:

@@ -1,120 +1,26 @@
 """What the theorems of section 4 say of a network that trains."""
 
-import math
-
-import numpy as np
-from numpy.typing import ArrayLike
-
 from bnstudy.claims.judging import Arm, Claim
-from bnstudy.claims.reductions import median
 from bnstudy.claims.rules import at_least, at_most, greater
-from bnstudy.results import Run, Values
-
-KEY = "theory/positive"  # recorded of every layer that is measured
-SIDES = ("input_gradient", "output_gradient")  # of a norm
-
-
-def layers(run: Run, key: str = KEY) -> list[str]:
-    """The layers that recorded it, from the input on; KeyError if none did."""
-    found = [name for name in run.layers if f"{key}/{name}" in run]
-    if not found:
-        raise KeyError(f"{run.directory.name} has no {key}")
-    return found
-
-
-def pooled(run: Run, *keys: str) -> list[Values]:
-    """Of each of the keys, all numbers of all layers and steps, where all of them are finite."""
-    names = layers(run, f"theory/{keys[-1]}")
-    found = [
-        np.concatenate([run[f"theory/{key}/{name}"][1].ravel() for name in names]) for key in keys
-    ]
-    known = np.all(np.isfinite(found), axis=0)
-    return [values[known] for values in found]
-
-
-def fraction(holds: ArrayLike) -> float:
-    """For how many of them it holds; NaN for none."""
-    values = np.asarray(holds, dtype=float)
-    return float(values.mean()) if len(values) else math.nan
-
+from bnstudy.measures.theory import (
+    convex,
+    curvature_error,
+    gradient_error,
+    largest_tightness,
+    mean_over_chance,
+    positive_share,
+    projection_over_chance,
+    second_line_holds,
+    violated_share,
+)
 
 # Theorem 4.1
-
-
-def gradient_error(run: Run) -> float:
-    """The largest relative difference of the two sides, over units, layers and steps.
-
-    Infinite if it is not finite anywhere where both gradients are.
-    """
-    found = []
-    for name in layers(run, "theory/error"):
-        errors, *gradients = (run[f"theory/{key}/{name}"][1] for key in ("error", *SIDES))
-        found.append(errors[np.isfinite(gradients).all(axis=0)])
-    errors = np.concatenate(found)
-    return float(np.where(np.isnan(errors), np.inf, errors).max()) if len(errors) else math.nan
-
-
-def violated(run: Run) -> float:
-    """The fraction of units with a gradient for which the printed form is false."""
-    return fraction(*pooled(run, "violated"))
-
-
-def share_over_chance(run: Run, term: str) -> float:
-    """m times the share of gamma^2 / sigma^2 ||g||^2 that a term subtracts [1].
-
-    Median over layers and steps. A gradient in a random direction has 1: its share is 1 / m. Of
-    fully connected layers, where m is the batch size.
-    """
-    over, under = pooled(run, term, "scaled_gradient")
-    return run.batch_size * median(over[under > 0] / under[under > 0])
-
-
-def mean_over_chance(run: Run) -> float:
-    """That of the mean."""
-    return share_over_chance(run, "mean_term")
-
-
-def projection_over_chance(run: Run) -> float:
-    """That of the inner product with y_hat."""
-    return share_over_chance(run, "projection_term")
 
 
 # Theorem 4.2
 
 
-def curvature_error(run: Run) -> float:
-    """The relative difference of the two sides of the first line: 95th percentile."""
-    left, right, term = pooled(run, "curvature", "curvature_first", "curvature_term")
-    size = np.abs(term) + np.abs(right - term)
-    relative = np.abs(left - right)[size > 0] / size[size > 0]
-    return float(np.percentile(relative, 95)) if len(relative) else math.nan
-
-
-def second_line(run: Run) -> float:
-    """The fraction of sampled units for which the second line holds."""
-    left, right = pooled(run, "curvature", "curvature_second")
-    return fraction(left <= right)
-
-
-def positive(run: Run) -> float:
-    """The fraction of units with <y_hat, g> > 0."""
-    return fraction(*pooled(run, KEY.removeprefix("theory/")))
-
-
-def convex(run: Run) -> float:
-    """The fraction of sampled units with a term in the Hessian that is not negative."""
-    (term,) = pooled(run, "curvature_term")
-    return fraction(term >= 0)
-
-
 # Theorem 4.4
-
-
-def tightness(run: Run) -> float:
-    """The largest ratio of a unit's gradient to its bound, both squared."""
-    actual, bound = pooled(run, "weight_gradient", "weight_bound")
-    ratios = actual[bound > 0] / bound[bound > 0]
-    return float(ratios.max()) if len(ratios) else math.nan
 
 
 BATCH = Arm("BatchNorm", "theory", "batch", 0.1)
@@ -152,7 +58,7 @@ CLAIMS = (
                 source="theorem 4.1, as printed in arXiv v3",
                 arms=(arm,),
                 quantity=f"fraction of units with a gradient for which that is false, {OVER_ALL}",
-                measure=violated,
+                measure=violated_share,
                 rule=at_most(0.01, why=NO_EXCEPTION),
             ),
         )
@@ -205,7 +111,7 @@ CLAIMS = (
         source="theorem 4.2; the sizes are ours",
         arms=(BATCH,),
         quantity=f"fraction for which it does, {SAMPLED}",
-        measure=second_line,
+        measure=second_line_holds,
         rule=at_least(0.95, why="all but a twentieth"),
     ),
     Claim(
@@ -216,7 +122,7 @@ CLAIMS = (
         source="section 4.2, on theorem 4.2; the sizes are ours",
         arms=(BATCH,),
         quantity=f"fraction of units with a gradient for which it is, mean over {OVER_ALL}",
-        measure=positive,
+        measure=positive_share,
         rule=at_least(0.9, why="nine of ten"),
     ),
     Claim(
@@ -238,7 +144,7 @@ CLAIMS = (
         source="theorem 4.4, in the form whose parts have one unit",
         arms=(BATCH,),
         quantity=f"gradient / bound, both squared, the largest over {SAMPLED}",
-        measure=tightness,
+        measure=largest_tightness,
         rule=at_most(1.001, why=f"1, and rounding; {IDENTITY}"),
     ),
 )

@@ -1,8 +1,6 @@
 """What the paper says of training and test curves, beside the primary claims."""
 
-from bnstudy.claims.judging import Claim, Control, Needs
-from bnstudy.claims.primary import LINEAR_STEPS, SEEDS_FROM, TRAINED
-from bnstudy.claims.reductions import (
+from bnstudy.claims.comparisons import (
     BATCH,
     LINEAR,
     LINEAR_BATCH,
@@ -10,18 +8,18 @@ from bnstudy.claims.reductions import (
     LINEAR_LOW,
     STANDARD,
     STANDARD_HIGH,
-    above_chance,
-    accuracy,
     loss_ratio,
-    training_accuracy,
 )
+from bnstudy.claims.judging import Claim, Control, Needs
+from bnstudy.claims.primary import LINEAR_STEPS, SEEDS_FROM, TRAINED
 from bnstudy.claims.rules import at_most, greater
-from bnstudy.results import Run, trains
+from bnstudy.measures.train import above_chance, final_percent, training_accuracy, trains
+from bnstudy.results import Run
 
 
 def test_difference(standard: Run, batch: Run) -> float:
     """Points of test accuracy that BatchNorm is ahead at the end."""
-    return accuracy(batch) - accuracy(standard)
+    return final_percent(batch) - final_percent(standard)
 
 
 def training_difference(standard: Run, batch: Run) -> float:

@@ -7,9 +7,14 @@ import os
 import pkgutil
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def discover() -> dict[str, ModuleType]:
@@ -24,6 +29,18 @@ def discover() -> dict[str, ModuleType]:
         for name, module in modules.items()
         if hasattr(module, "EXPERIMENTS") and hasattr(module, "draw")
     }
+
+
+def draw_or_say(name: str, figure: ModuleType, runs: Sequence[Any]) -> "Figure | str":
+    """The figure drawn from these runs; or, if that fails, a sentence that says why.
+
+    Runs of one's own may hold what no figure expects; the other figures are drawn all the same.
+    """
+    try:
+        return figure.draw(runs)
+    except Exception as error:
+        said = (str(error.args[0] if error.args else error).splitlines() or [""])[0].rstrip(".")
+        return f"{name} cannot be drawn from these runs ({type(error).__name__}: {said})."
 
 
 def title(figure: ModuleType) -> str:

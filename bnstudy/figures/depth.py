@@ -16,13 +16,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, Values, average, steps_to
+from bnstudy.figures import panels, style, sweeps
+from bnstudy.measures import gradients, train
+from bnstudy.measures.gradients import first_gradients
+from bnstudy.measures.grids import by_option
+from bnstudy.measures.layers import recorded_layers
+from bnstudy.measures.series import average
+from bnstudy.measures.train import steps_to_batch_level
+from bnstudy.results import Run, Values
 
 EXPERIMENTS = ("depth_vgg", "depth_resnet", "depth_remedies", "depth_zero_gamma")
 COLUMNS = {"vgg": "VGG", "resnet": "ResNet", "plain": "plain network"}
 # By norm and init: what the legend adds, the line, and the marker, None for that of the norm.
-ARMS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
+LINES: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("none", "kaiming"): ("", "-", None),
     ("batch", "kaiming"): ("", "-", None),
     ("none", "skipinit"): (", SkipInit", (0, (5, 1.5)), "<"),
@@ -30,7 +36,6 @@ ARMS: dict[tuple[str, str], tuple[str, Any, str | None]] = {
     ("batch", "zero_gamma"): (", γ of branches 0", (0, (5, 1.5)), "D"),
 }
 LEVELS = (0.9, 0.7, 0.5, 0.4, 0.3)
-GRADIENT = "gradients/norm"
 LOST = (np.inf, 1.0)  # no run is known to get there
 TOP = 0.95  # where runs are marked that never get there, in a panel's height
 Cells = dict[tuple[tuple[str, str], int], list[Run]]  # by arm and depth: at every lr
@@ -38,7 +43,7 @@ Cells = dict[tuple[tuple[str, str], int], list[Run]]  # by arm and depth: at eve
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Steps to the target over depth above gradients over layers; a column per network."""
-    given = [run for run in runs if arm_of(run) in ARMS]
+    given = [run for run in runs if norm_and_init(run) in LINES]
     vary = ("init", "model", "model.depth", "model.bias", "model.shortcut")
     chosen = panels.choose(given, EXPERIMENTS[:1], EXPERIMENTS[1:], also=vary)
     columns = {
@@ -46,13 +51,13 @@ def draw(runs: Sequence[Run]) -> Figure:
         for name in COLUMNS
         if any(run.choices["model"] == name for run in chosen)
     }
-    level = target([cells_of(own) for own in columns.values()])
+    level = common_target([cells_by_depth(own) for own in columns.values()])
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 5.6), layout="constrained")
         grid = figure.subplots(2, len(columns), sharey="row", squeeze=False)
         for (above, below), (name, own) in zip(grid.T, columns.items(), strict=True):
-            times(above, own, level, {arm: label_of(chosen, arm) for arm in ARMS})
-            gradients(below, own)
+            times_over_depth(above, own, level, {arm: arm_label(chosen, arm) for arm in LINES})
+            first_gradients_by_layer(below, own)
             above.set_title(COLUMNS[name])
         make_room(grid[0], above=0.25)
         make_room(grid[1], below=0.3)
@@ -70,89 +75,93 @@ def draw(runs: Sequence[Run]) -> Figure:
             f"{100 * level:.0f}\u00a0%: the highest of {tried} that half of all points reach.",
             "Below: at step 0, mean over seeds; darker: deeper; remedies: the deepest alone.",
         )
-        panels.finish(figure, given, chosen, *notes, label_of=grids.all_depths(chosen))
+        panels.finish(figure, given, chosen, *notes, label_of=sweeps.all_depths(chosen))
     return figure
 
 
-def arm_of(run: Run) -> tuple[str, str]:
+def norm_and_init(run: Run) -> tuple[str, str]:
     """Norm and init, by which this figure tells arms apart."""
     return run.norm, run.option("init")
 
 
-def cells_of(runs: Sequence[Run]) -> Cells:
+def cells_by_depth(runs: Sequence[Run]) -> Cells:
     """The runs that recorded their training accuracy by arm and depth."""
     cells: Cells = {}
     for run in runs:
-        if "train/accuracy" in run:
-            cells.setdefault((arm_of(run), run.option("model.depth")), []).append(run)
+        if train.ACCURACY in run:
+            cells.setdefault((norm_and_init(run), run.option("model.depth")), []).append(run)
     return cells
 
 
-def duration(run: Run, level: float) -> float:
+def steps_until(run: Run, level: float) -> float:
     """Steps to the level; infinite if never; NaN if the run was interrupted before."""
-    steps = steps_to(run, level)
+    steps = steps_to_batch_level(run, level)
     return np.nan if np.isinf(steps) and run.outcome == "interrupted" else steps
 
 
-def fastest(runs: Sequence[Run], level: float) -> list[Run]:
+def at_fastest_lr(runs: Sequence[Run], level: float) -> list[Run]:
     """The runs of a cell at the learning rate with the smallest median of steps to the level.
 
     Where most never get there, the one at which the largest part does, then the smallest.
     """
 
     def slowness(own: Sequence[Run]) -> tuple[float, float]:
-        known = durations(own, level)
+        known = known_durations(own, level)
         return (float(np.median(known)), float(np.isinf(known).mean())) if len(known) else LOST
 
-    return min(grids.by_option(runs, "optimizer.lr").values(), key=slowness)
+    return min(by_option(runs, "optimizer.lr").values(), key=slowness)
 
 
-def durations(runs: Sequence[Run], level: float) -> Values:
+def known_durations(runs: Sequence[Run], level: float) -> Values:
     """Steps to the level of the runs of which they are known."""
-    steps = np.array([duration(run, level) for run in runs], dtype=float)
+    steps = np.array([steps_until(run, level) for run in runs], dtype=float)
     return steps[~np.isnan(steps)]
 
 
-def target(columns: Sequence[Cells]) -> float:
+def common_target(columns: Sequence[Cells]) -> float:
     """The highest level that half of all cells reach at their fastest lr, or else the lowest."""
     cells = [cell for own in columns for cell in own.values()]
     for level in LEVELS:
-        shown = [durations(fastest(cell, level), level) for cell in cells]
+        shown = [known_durations(at_fastest_lr(cell, level), level) for cell in cells]
         reached = [len(known) > 0 and np.isfinite(np.median(known)) for known in shown]
         if cells and 2 * sum(reached) >= len(cells):
             return level
     return LEVELS[-1]
 
 
-def label_of(runs: Sequence[Run], arm: tuple[str, str]) -> str:
+def arm_label(runs: Sequence[Run], arm: tuple[str, str]) -> str:
     """The legend of an arm: how many runs of it there are in all panels."""
-    own = [run for run in runs if arm_of(run) == arm]
-    return grids.describe(own, ARMS[arm][0]) if own else ""
+    own = [run for run in runs if norm_and_init(run) == arm]
+    return sweeps.runs_label(own, LINES[arm][0]) if own else ""
 
 
-def times(
+def times_over_depth(
     axes: Axes, runs: Sequence[Run], level: float, labels: dict[tuple[str, str], str]
 ) -> None:
     """Steps to the level against depth, one line per arm; who never gets there at the top."""
-    if grids.absent(axes, runs, "train/accuracy"):
+    if sweeps.absent(axes, runs, train.ACCURACY):
         return
-    cells, depths = cells_of(runs), sorted({run.option("model.depth") for run in runs})
-    arms = [arm for arm in ARMS if any(arm == own for own, _ in cells)]
+    cells, depths = cells_by_depth(runs), sorted({run.option("model.depth") for run in runs})
+    arms = [arm for arm in LINES if any(arm == own for own, _ in cells)]
     for number, arm in enumerate(arms):
         # Depths are far from evenly spaced; and arms stand beside each other.
         aside = 0.07 * (number - (len(arms) - 1) / 2)
         shown = [
-            fastest(cells[arm, depth], level) if (arm, depth) in cells else [] for depth in depths
+            at_fastest_lr(cells[arm, depth], level) if (arm, depth) in cells else []
+            for depth in depths
         ]
-        xs, values = np.arange(len(depths)) + aside, [durations(cell, level) for cell in shown]
-        _, linestyle, marker = ARMS[arm]
-        everyone = [run for run in runs if arm_of(run) == arm]
+        xs, values = (
+            np.arange(len(depths)) + aside,
+            [known_durations(cell, level) for cell in shown],
+        )
+        _, linestyle, marker = LINES[arm]
+        everyone = [run for run in runs if norm_and_init(run) == arm]
         look: dict[str, Any] = {"linestyle": linestyle, "label": labels[arm]}
         look |= {"marker": marker, "markerfacecolor": "white"} if marker else {}
-        grids.line(axes, everyone, xs, values, middle=np.median, **look)
+        sweeps.line(axes, everyone, xs, values, middle=np.median, **look)
         for x, cell, steps in zip(xs, shown, values, strict=True):
             finite = steps[np.isfinite(steps)]
-            colour = style.ARMS[arm[0]].colour
+            colour = style.arm(arm[0]).colour
             axes.plot(np.full(len(finite), x), finite, ".", color=colour, markersize=2.5)
             mark_lost(axes, x, cell, level)
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
@@ -160,7 +169,7 @@ def times(
     panels.log_axis(axes)
     if axes.get_ylim()[0] <= 0:  # no run gets there: a log axis finds no limits of its own
         axes.set_ylim(1, max(run.config["steps"] for run in runs))
-    grids.missing(axes, runs, panels.PAIR)
+    sweeps.missing(axes, runs, panels.PAIR)
 
 
 def make_room(row: Sequence[Axes], below: float = 0.0, above: float = 0.0) -> None:
@@ -172,35 +181,37 @@ def make_room(row: Sequence[Axes], below: float = 0.0, above: float = 0.0) -> No
 
 def mark_lost(axes: Axes, x: float, cell: Sequence[Run], level: float) -> None:
     """At the top: a cross if any run of the cell diverged, a triangle if any never got there."""
-    lost = [run for run in cell if np.isinf(duration(run, level))]
+    lost = [run for run in cell if np.isinf(steps_until(run, level))]
     never: dict[str, Any] = {"marker": "^", "linestyle": "", "markersize": 4.5}
     for diverged, label, look in (
-        (True, "diverged before", grids.CROSS),
+        (True, "diverged before", sweeps.CROSS),
         (False, "not within the run", never),
     ):
         if any((run.outcome == "diverged") == diverged for run in lost):
             place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
             height = TOP if diverged else TOP - 0.07
-            place |= {"markerfacecolor": "white"} if ARMS[arm_of(lost[0])][0] else {}
-            axes.plot(x, height, color=style.ARMS[lost[0].norm].colour, **place, **look)
+            place |= {"markerfacecolor": "white"} if LINES[norm_and_init(lost[0])][0] else {}
+            axes.plot(x, height, color=style.arm(lost[0].norm).colour, **place, **look)
             panels.explain(axes, label, **look)
 
 
-def gradients(axes: Axes, runs: Sequence[Run]) -> None:
+def first_gradients_by_layer(axes: Axes, runs: Sequence[Run]) -> None:
     """The gradient's norm at step 0 from layer to layer, one thin line per arm and depth."""
-    recorded = [run for run in runs if any(key.startswith(f"{GRADIENT}/") for key in run.records)]
-    if grids.absent(axes, recorded or runs, GRADIENT):
+    recorded = [run for run in runs if recorded_layers(run, gradients.NORM)]
+    if sweeps.absent(axes, recorded or runs, gradients.NORM):
         return
     depths = sorted({run.option("model.depth") for run in recorded})
     panels.log_axis(axes)
-    for number, (arm, (more, linestyle, _)) in enumerate(ARMS.items()):
+    for number, (arm, (more, linestyle, _)) in enumerate(LINES.items()):
         for depth in depths[-1:] if more else depths:
-            cell = [r for r in recorded if (arm_of(r), r.option("model.depth")) == (arm, depth)]
-            norms = first_gradients(cell)
+            cell = [
+                r for r in recorded if (norm_and_init(r), r.option("model.depth")) == (arm, depth)
+            ]
+            norms = mean_first_gradients(cell)
             if len(norms):
                 places = np.linspace(0, 1, len(norms))
                 share = 0.65 * (1 - depths.index(depth) / max(1, len(depths) - 1))
-                colour = style.ARMS[arm[0]].tint(share if len(depths) > 1 else 0.0)
+                colour = style.arm(arm[0]).tint(share if len(depths) > 1 else 0.0)
                 look: dict[str, Any] = {"linestyle": linestyle, "linewidth": 0.9, "color": colour}
                 # A layer between two without a gradient is a point.
                 look |= {"marker": ".", "markersize": 3} if (norms == 0).any() else {}
@@ -219,15 +230,11 @@ def mark_zeros(axes: Axes, places: Values, colour: style.Colour, number: int) ->
         panels.explain(axes, "gradient zero", **look)
 
 
-def first_gradients(cell: Sequence[Run]) -> Values:
-    """The norms of the layers' gradients at step 0, from the input on: mean over seeds.
+def mean_first_gradients(cell: Sequence[Run]) -> Values:
+    """The lengths of the layers' gradients at step 0, from the input on: mean over seeds.
 
     The learning rate has no part in it: of every seed one run counts.
     """
-    seeds = {run.seed: run for run in cell}
-    rows = []
-    for run in seeds.values():
-        keys = [key for name in run.layers if (key := f"{GRADIENT}/{name}") in run]
-        rows.append([run[key][1][0] for key in keys if run[key][0][0] == 0])
-    rows = [row for row in rows if row and len(row) == len(rows[0])]
+    rows = [first_gradients(run) for run in {run.seed: run for run in cell}.values()]
+    rows = [row for row in rows if len(row) and len(row) == len(rows[0])]
     return average(np.array(rows), log=True) if rows else np.array([])

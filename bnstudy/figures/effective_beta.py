@@ -20,17 +20,19 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from bnstudy.figures import panels, style
 from bnstudy.figures.sharpness import (
     NETWORKS,
-    arms,
+    arm_labels,
     by_experiment,
     edge_note,
-    formula,
+    scaled,
     shared_edge,
-    times_lr,
 )
-from bnstudy.results import Run, Series, effective_beta, learning_rates, own_step
+from bnstudy.measures import batch_sharpness, landscape
+from bnstudy.measures.batch_sharpness import curvature_along_gradient
+from bnstudy.measures.landscape import effective_beta, largest_beta, own_beta
+from bnstudy.measures.stability import edge_formula
+from bnstudy.results import Run, Series
 
 EXPERIMENTS = ("curvature", "curvature_deep_linear")
-CURVATURE = "batch_sharpness/batch_curvature"
 SMALLEST_STEP = "1/η$_{min}$"
 LINEAR = 0.1  # below it the axis is linear, because curvature may be negative
 FEW = 4  # decades that leave room for a number between them
@@ -50,17 +52,17 @@ def draw(runs: Sequence[Run]) -> Figure:
             grid = part.subplots(2, len(lrs), sharex=True, squeeze=False)
             for row, norm in zip(grid, panels.PAIR, strict=True):
                 for axes, lr in zip(row, lrs, strict=True):
-                    measures(axes, own, norm, lr, arms(chosen))
+                    curvatures(axes, own, norm, lr, arm_labels(chosen))
                     title = f"{NETWORKS[experiment]}, lr {style.number(lr)}"
                     axes.set(title=title if norm == panels.PAIR[0] else "")
                     axes.set_xlabel("" if norm == panels.PAIR[0] else "step")
-                panels.outermost(row).set_ylabel(f"lr × curvature\n{style.ARMS[norm].name}")
+                panels.outermost(row).set_ylabel(f"lr × curvature\n{style.arm(norm).name}")
             drawn += list(grid.flat)
         panels.legend(figure, drawn)
         notes = (
             "Effective β: max over η of ‖∇L(θ − ηg) − g‖ / (η ‖g‖); η = lr: that of this step "
             "alone. All of the training batch, with its own statistics.",
-            f"Linear below {LINEAR}. {averages(chosen)}",
+            f"Linear below {LINEAR}. {mean_note(chosen)}",
             edge_note(chosen, drawn),
             *(f"No runs of {name}." for name in EXPERIMENTS if name not in blocks),
         )
@@ -68,54 +70,43 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def averages(runs: Sequence[Run]) -> str:
+def mean_note(runs: Sequence[Run]) -> str:
     """What lines and shaded areas are, where there is more than one seed."""
     several = len({run.seed for run in runs}) > 1
     return "Lines: arithmetic mean over seeds; shaded: smallest to largest." if several else ""
 
 
-def of_own_step(run: Run) -> Series:
-    """||grad L(theta - lr g) - g|| / (lr ||g||): effective beta of the step size lr alone."""
-    steps, changes = own_step(run)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, changes / (learning_rates(run, steps) * run["landscape/gradient_norm"][1])
-
-
-def along_gradient(run: Run) -> Series:
-    """g'Hg / ||g||^2 on the batch of the step, the first of those that were measured."""
-    steps, values = run[CURVATURE]
-    return steps, values[:, 0]
-
-
-MEASURES: tuple[tuple[str, str, Callable[[Run], Series], Any], ...] = (
-    ("effective β", panels.CHANGE, effective_beta, "-"),
-    ("η = lr", panels.CHANGE, of_own_step, (0, (1, 1))),
-    ("gᵀHg / ‖g‖²", CURVATURE, along_gradient, (0, (5, 1.5))),
+CURVES: tuple[tuple[str, str, Callable[[Run], Series], Any], ...] = (
+    ("effective β", landscape.CHANGE, effective_beta, "-"),
+    ("η = lr", landscape.CHANGE, own_beta, (0, (1, 1))),
+    ("gᵀHg / ‖g‖²", batch_sharpness.CURVATURE["batch"], curvature_along_gradient, (0, (5, 1.5))),
 )
 
 
-def measures(axes: Axes, runs: Sequence[Run], norm: str, lr: float, legend: dict[str, str]) -> None:
+def curvatures(
+    axes: Axes, runs: Sequence[Run], norm: str, lr: float, legend: dict[str, str]
+) -> None:
     """The three measures of one arm at one lr, times lr, and where they say nothing."""
     symmetric_log_axis(axes)  # first: the margins are those of the scale there is
-    found = panels.cells(axes, runs, [lr], panels.CHANGE, [norm])
+    found = panels.cells(axes, runs, [lr], landscape.CHANGE, [norm])
     for cell in found:
-        for says, key, of, linestyle in MEASURES:
+        for says, key, of, linestyle in CURVES:
             known = [run for run in cell if key in run]
             if known:
-                read, label = partial(times_lr, of=of), legend[norm]
+                read, label = partial(scaled, of=of), legend[norm]
                 # A label with an underscore is not in the legend: there the solid line is the arm.
                 label = label if linestyle == "-" else f"_{label}"
                 panels.curve(axes, known, read, linestyle=linestyle, label=label)
                 panels.explain(axes, says, linestyle=linestyle)
-        levels(axes, cell)
+        uninformative_levels(axes, cell)
     panels.step_axis(axes, runs)
 
 
-def levels(axes: Axes, cell: panels.Cell) -> None:
+def uninformative_levels(axes: Axes, cell: panels.Cell) -> None:
     """Where the measures sit when they say nothing of the network: the edge, and lr / eta_min."""
-    edges = shared_edge(cell, panels.CHANGE, scaled=True)[1]
-    edge, name = float(np.fmax.reduce(edges)), formula(cell[0])
-    smallest = max(float(np.fmax.reduce(times_lr(run, smallest_step)[1])) for run in cell)
+    edges = shared_edge(cell, landscape.CHANGE, is_scaled=True)[1]
+    edge, name = float(np.fmax.reduce(edges)), edge_formula(cell[0])
+    smallest = max(float(np.fmax.reduce(scaled(run, largest_beta)[1])) for run in cell)
     at = {name: (edge, ":"), SMALLEST_STEP: (smallest, "-.")}
     if math.isclose(edge, smallest, rel_tol=0.01):
         at = {f"{SMALLEST_STEP} = {name}": (edge, "--")}
@@ -125,13 +116,6 @@ def levels(axes: Axes, cell: panels.Cell) -> None:
         line: dict[str, Any] = {"linestyle": linestyle, "linewidth": 0.9}
         axes.axhline(level, color=style.GREY, zorder=1, **line)
         panels.explain(axes, says, **line)
-
-
-def smallest_step(run: Run) -> Series:
-    """1 / eta_min at every probed step."""
-    steps, etas = run["landscape/step_size"]
-    with np.errstate(divide="ignore"):
-        return steps, 1 / etas.min(axis=1)
 
 
 def symmetric_log_axis(axes: Axes) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear",)
@@ -20,9 +21,10 @@ CURVES = ("fig10a_dln_loss_band", "fig10b_dln_gradpred_band", "fig10c_dln_beta")
 def draw(runs: Sequence[Run]) -> Figure:
     """Loss, gradient change and effective beta along the gradient, over training."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lr = panels.lr_of(chosen, LR)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
-        panels.landscape(figure, chosen, LR, CURVES, log=True)
-        shown = panels.at_lr(chosen, LR)
+        panels.landscape_panels(figure, chosen, lr, CURVES, log=True)
+        shown = at_lr(chosen, lr)
         panels.finish(figure, runs, chosen, panels.landscape_note(shown), shown=shown)
     return figure

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bnstudy.figures import panels, style
+from bnstudy.measures import landscape
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "deep_linear")
@@ -40,12 +41,14 @@ def draw(runs: Sequence[Run]) -> Figure:
             own = by_experiment[experiment]
             steps = Normalize(0, max(run.config["steps"] for run in own))
             for axes, norm in zip(row, panels.PAIR, strict=True):
-                axes.set_title(f"{NAMES[experiment]}, {style.ARMS[norm].name}")
-                for cell in panels.cells(axes, own, [LRS[experiment]], panels.CHANGE, [norm]):
+                axes.set_title(f"{NAMES[experiment]}, {style.arm(norm).name}")
+                for cell in panels.cells(
+                    axes, own, [panels.lr_of(own, LRS[experiment])], landscape.CHANGE, [norm]
+                ):
                     shown += panels.lowest_seeds(cell)
                     gradient_changes(axes, shown[-1], steps)
                     panels.paper_median(axes, cell, CURVES[experiment])
-            panels.outermost(row).set_ylabel(panels.LABELS[panels.CHANGE])
+            panels.outermost(row).set_ylabel(panels.LABELS[landscape.CHANGE])
             colours = ScalarMappable(steps, "cividis")
             figure.colorbar(colours, ax=row, label="step", aspect=25, pad=0.01)
         panels.legend(figure, list(grid.flat))
@@ -57,8 +60,8 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def gradient_changes(axes: Axes, run: Run, colour_of: Normalize) -> None:
     """One curve per step, coloured by step, and the median over all steps."""
-    steps, changes = run[panels.CHANGE]
-    step_sizes = run["landscape/step_size"][1]
+    steps, changes = run[landscape.CHANGE]
+    step_sizes = run[landscape.STEP_SIZE][1]
     for i in np.unique(np.linspace(0, len(steps) - 1, MOST).round().astype(int)):
         colour = colormaps["cividis"](colour_of(steps[i]))
         axes.plot(step_sizes[i], panels.drawable(changes[i], log=True), color=colour, linewidth=0.6)
@@ -66,7 +69,7 @@ def gradient_changes(axes: Axes, run: Run, colour_of: Normalize) -> None:
     look = {"color": "black", "linewidth": 1.6, "label": "median over steps"}
     axes.plot(step_sizes[0], panels.drawable(median, log=True), **look)
     panels.log_axis(axes)
-    name = f"{NAMES[run.experiment]}, {style.ARMS[run.norm].name}"
+    name = f"{NAMES[run.experiment]}, {style.arm(run.norm).name}"
     axes.set(title=f"{name} (lr {style.number(run.lr)}, seed {run.seed})")
     axes.set(xscale="log", xlabel="step size η")
     axes.set_xticks(step_sizes[0], [f"{eta:.2g}".replace("e-0", "e-") for eta in step_sizes[0]])

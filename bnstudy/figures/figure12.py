@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_lp")
@@ -21,11 +22,12 @@ CURVES = ("fig12b_vgg_lp_loss_band", "fig12c_vgg_lp_gradpred_band", "fig12d_vgg_
 def draw(runs: Sequence[Run]) -> Figure:
     """Training accuracy, and loss, gradient change and effective beta along the gradient."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.2), layout="constrained")
-        train, beta = panels.landscape_of_arms(figure, chosen, LR, CURVES, log=False)
-        panels.training_accuracy(train, chosen, LR, "fig5a_vgg_lp_train_acc", panels.LP)
+        train, beta = panels.landscape_panels_of_arms(figure, chosen, lr, CURVES, log=False)
+        panels.training_accuracies(train, chosen, lr, "fig5a_vgg_lp_train_acc", panels.LP)
         train.set(title="(a) training")
         panels.legend(figure, [train, beta])
         caveat = panels.PENALTY_NOTE if panels.comparable_to_paper(chosen) else ""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear", "deep_linear_lp")
@@ -21,11 +22,12 @@ CURVES = ("fig13b_dln_lp_loss_band", "fig13c_dln_lp_gradpred_band", "fig13d_dln_
 def draw(runs: Sequence[Run]) -> Figure:
     """Training loss, and loss, gradient change and effective beta along the gradient."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.2), layout="constrained")
-        train, beta = panels.landscape_of_arms(figure, chosen, LR, CURVES, log=True)
-        panels.training_loss(train, chosen, LR, "fig5b_dln_lp_loss", panels.LP)
+        train, beta = panels.landscape_panels_of_arms(figure, chosen, lr, CURVES, log=True)
+        panels.training_losses(train, chosen, lr, "fig5b_dln_lp_loss", panels.LP)
         train.set(title="(a) training")
         panels.legend(figure, [train, beta])
         panels.finish(figure, runs, chosen, panels.landscape_note(shown, "bcd"), shown=shown)

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_noise")
 LR = 0.1
-ARMS = ("none", "batch", "noisy_batch")
+NORMS = ("none", "batch", "noisy_batch")
 CONTROL = "noise"
 LAYERS = (2, 9, 13)
 CONVOLUTIONS = 13
@@ -26,20 +27,21 @@ CONVOLUTIONS = 13
 def draw(runs: Sequence[Run]) -> Figure:
     """Training accuracy above histograms of activations, a row per layer, a column per arm."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 8.4), layout="constrained")
-        grid = figure.add_gridspec(1 + len(LAYERS), len(ARMS), height_ratios=[1.25, 1, 1, 1])
+        grid = figure.add_gridspec(1 + len(LAYERS), len(NORMS), height_ratios=[1.25, 1, 1, 1])
         train = figure.add_subplot(grid[0, :])
         control = [CONTROL] if any(run.norm == CONTROL for run in shown) else []
-        panels.training_accuracy(train, chosen, LR, "fig2_train_acc", [*ARMS, *control])
+        panels.training_accuracies(train, chosen, lr, "fig2_train_acc", [*NORMS, *control])
         panels.legend(figure, [train])
         for i, layer in enumerate(LAYERS):
-            for j, norm in enumerate(ARMS):
+            for j, norm in enumerate(NORMS):
                 axes = figure.add_subplot(grid[1 + i, j])
-                panels.ridges_of(axes, chosen, norm, LR, layer, CONVOLUTIONS)
+                panels.ridges_of(axes, chosen, norm, lr, layer, CONVOLUTIONS)
                 axes.set_ylabel("" if j else "step")
                 axes.set_xlabel("activation" if layer == LAYERS[-1] else "")
-        notes = (f"lr {LR}.", panels.running_note(chosen), panels.seeds_note(shown))
+        notes = (f"lr {style.number(lr)}.", panels.running_note(chosen), panels.seeds_note(shown))
         panels.finish(figure, runs, chosen, *notes, panels.RIDGES_NOTE, shown=shown)
     return figure

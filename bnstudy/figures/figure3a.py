@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
@@ -22,15 +23,16 @@ CONVOLUTIONS = 13
 def draw(runs: Sequence[Run]) -> Figure:
     """Training accuracy and internal covariate shift over training, one row per learning rate."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lrs = panels.lrs_of(chosen, LRS)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
-        left = panels.internal_covariate_shift(figure, chosen, LRS, LAYERS, CONVOLUTIONS)
-        for axes, lr in zip(left, LRS, strict=True):
+        left = panels.shift_panels(figure, chosen, lrs, LAYERS, CONVOLUTIONS)
+        for axes, lr in zip(left, lrs, strict=True):
             curves = f"fig3a_train_acc_lr{lr}"
-            panels.training_accuracy(axes, chosen, lr, curves, name_lr=True)
-            axes.set(title=f"lr {lr}")
+            panels.training_accuracies(axes, chosen, lr, curves, name_lr=True)
+            axes.set(title=f"lr {style.number(lr)}")
         panels.legend(figure, left)
-        shown = [run for lr in LRS for run in panels.at_lr(chosen, lr)]
+        shown = [run for lr in lrs for run in at_lr(chosen, lr)]
         notes = (panels.SHIFT_NOTE, panels.running_note(chosen), panels.seeds_note(shown))
         panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear",)
@@ -21,15 +22,16 @@ DEPTH = 25
 def draw(runs: Sequence[Run]) -> Figure:
     """Training loss and internal covariate shift over training, one row per learning rate."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lrs = panels.lrs_of(chosen, LRS)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
-        left = panels.internal_covariate_shift(figure, chosen, LRS, LAYERS, DEPTH)
-        for axes, lr in zip(left, LRS, strict=True):
+        left = panels.shift_panels(figure, chosen, lrs, LAYERS, DEPTH)
+        for axes, lr in zip(left, lrs, strict=True):
             name = style.number(lr)
-            panels.training_loss(axes, chosen, lr, f"fig3b_dln_loss_lr{name}", name_lr=True)
+            panels.training_losses(axes, chosen, lr, f"fig3b_dln_loss_lr{name}", name_lr=True)
             axes.set(title=f"lr {name}")
         panels.legend(figure, left)
-        shown = [run for lr in LRS for run in panels.at_lr(chosen, lr)]
+        shown = [run for lr in lrs for run in at_lr(chosen, lr)]
         panels.finish(
             figure, runs, chosen, panels.SHIFT_NOTE, panels.seeds_note(shown), shown=shown
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
@@ -21,10 +22,11 @@ CURVES = ("fig4a_vgg_loss_band", "fig4b_vgg_gradpred_band", "fig4c_vgg_beta")
 def draw(runs: Sequence[Run]) -> Figure:
     """Loss, gradient change and effective beta along the gradient, over training."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lr = panels.lr_of(chosen, LR)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.4), layout="constrained")
-        panels.landscape(figure, chosen, LR, CURVES, log=False)
-        shown = panels.at_lr(chosen, LR)
+        panels.landscape_panels(figure, chosen, lr, CURVES, log=False)
+        shown = at_lr(chosen, lr)
         caveat = panels.PENALTY_NOTE if panels.comparable_to_paper(chosen) else ""
         panels.finish(figure, runs, chosen, panels.landscape_note(shown), caveat, shown=shown)
     return figure

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_lp")
@@ -19,12 +20,13 @@ LR = 0.1
 def draw(runs: Sequence[Run]) -> Figure:
     """Training accuracy over training, one curve per arm."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
         axes = figure.subplots()
-        panels.training_accuracy(axes, chosen, LR, "fig5a_vgg_lp_train_acc", panels.LP)
+        panels.training_accuracies(axes, chosen, lr, "fig5a_vgg_lp_train_acc", panels.LP)
         panels.legend(figure, [axes])
-        notes = (f"lr {LR}.", panels.running_note(chosen), panels.seeds_note(shown))
+        notes = (f"lr {style.number(lr)}.", panels.running_note(chosen), panels.seeds_note(shown))
         panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("deep_linear", "deep_linear_lp")
@@ -21,12 +22,13 @@ LR = 1e-6
 def draw(runs: Sequence[Run]) -> Figure:
     """Training loss over training, one curve per arm."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
         axes = figure.subplots()
-        panels.training_loss(axes, chosen, LR, "fig5b_dln_lp_loss", panels.LP)
+        panels.training_losses(axes, chosen, lr, "fig5b_dln_lp_loss", panels.LP)
         panels.legend(figure, [axes])
-        notes = (f"lr {style.number(LR)}.", panels.seeds_note(shown))
+        notes = (f"lr {style.number(lr)}.", panels.seeds_note(shown))
         panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure

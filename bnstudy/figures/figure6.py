@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
+from bnstudy.measures.grids import at_lr
 from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_lp")
@@ -21,12 +22,15 @@ CONVOLUTIONS = 13
 def draw(runs: Sequence[Run]) -> Figure:
     """Histograms of activations over training, a panel per arm."""
     chosen = panels.choose(runs, EXPERIMENTS)
+    lr = panels.lr_of(chosen, LR)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
         row = figure.subplots(1, len(panels.LP))
         for axes, norm in zip(row, panels.LP, strict=True):
-            panels.ridges_of(axes, chosen, norm, LR, LAYER, CONVOLUTIONS)
+            panels.ridges_of(axes, chosen, norm, lr, LAYER, CONVOLUTIONS)
             axes.set_ylabel("step" if axes is row[0] else "")
-        shown = panels.lowest_seeds(panels.at_lr(chosen, LR))
-        panels.finish(figure, runs, chosen, f"lr {LR}.", panels.RIDGES_NOTE, shown=shown)
+        shown = panels.lowest_seeds(at_lr(chosen, lr))
+        panels.finish(
+            figure, runs, chosen, f"lr {style.number(lr)}.", panels.RIDGES_NOTE, shown=shown
+        )
     return figure

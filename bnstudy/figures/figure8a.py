@@ -9,27 +9,31 @@ The noise of algorithm 1 alone moves the mean by 1/3 on average.
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.moments import moment_distance
+from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_noise")
 LR = 0.1
-ARMS = ("none", "batch", "noisy_batch")
+NORMS = ("none", "batch", "noisy_batch")
 LABELS = {"mean": "|μ(t + 1) − μ(t)|", "variance": "|σ²(t + 1) − σ²(t)|"}
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """The distance between successive steps: a row per moment, a column per layer."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
-        panels.moments(figure, chosen, LR, ARMS, LABELS, one_step)
-        notes = (f"lr {LR}. μ, σ²: mean and variance of a unit over batch and positions,",)
+        panels.moment_panels(figure, chosen, lr, NORMS, LABELS, one_step)
+        notes = (
+            f"lr {style.number(lr)}. μ, σ²: mean and variance of a unit over batch and positions,",
+        )
         notes += ("after the norm and its noise; averaged over the recorded units.",)
         panels.finish(figure, runs, chosen, *notes, panels.seeds_note(shown), shown=shown)
     return figure
@@ -37,10 +41,4 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def one_step(axes: Axes, cell: panels.Cell, moment: str) -> None:
     """The curve of one arm."""
-    panels.curve(axes, cell, lambda run: distance(run, moment))
-
-
-def distance(run: Run, moment: str) -> Series:
-    """The absolute difference of a moment between step t + 1 and step t, averaged over units."""
-    steps, now = run[f"moments/{moment}"]
-    return steps, np.abs(run[f"moments/next_{moment}"][1] - now).mean(axis=1)
+    panels.curve(axes, cell, lambda run: moment_distance(run, moment))

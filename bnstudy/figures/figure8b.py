@@ -13,22 +13,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.moments import moment_since_start
+from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg", "vgg_noise")
 LR = 0.1
-ARMS = ("none", "batch", "noisy_batch")
+NORMS = ("none", "batch", "noisy_batch")
 LABELS = {"mean": "μ(t) − μ(0)", "variance": "σ²(t) − σ²(0)"}
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """The distance from the first step: a row per moment, a column per layer."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 4.6), layout="constrained")
-        panels.moments(figure, chosen, LR, ARMS, LABELS, since_start)
-        notes = (f"lr {LR}. μ, σ²: mean and variance of a unit over batch and positions,",)
+        panels.moment_panels(figure, chosen, lr, NORMS, LABELS, since_start)
+        notes = (
+            f"lr {style.number(lr)}. μ, σ²: mean and variance of a unit over batch and positions,",
+        )
         notes += ("after the norm and its noise. Lines: the first recorded unit of the lowest",)
         notes += ("seed; shaded: smallest to largest over the recorded units and seeds.",)
         panels.finish(figure, runs, chosen, *notes, shown=shown)
@@ -37,10 +42,4 @@ def draw(runs: Sequence[Run]) -> Figure:
 
 def since_start(axes: Axes, cell: panels.Cell, moment: str) -> None:
     """The line and the area of one arm."""
-    panels.units(axes, cell, lambda run: drift(run, moment))
-
-
-def drift(run: Run, moment: str) -> Series:
-    """A moment minus what it was at the first step: values [n, units]."""
-    steps, values = run[f"moments/{moment}"]
-    return steps, values - values[0]
+    panels.units(axes, cell, lambda run: moment_since_start(run, moment))

@@ -18,8 +18,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, stuck
+from bnstudy.figures import panels, style, sweeps
+from bnstudy.measures import train
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.train import final_percent, stuck
+from bnstudy.results import Run
 
 EXPERIMENTS = ("lr_by_init_vgg", "lr_by_init_resnet")
 NETWORKS = {"lr_by_init_vgg": "VGG", "lr_by_init_resnet": "ResNet"}
@@ -34,14 +37,14 @@ def draw(runs: Sequence[Run]) -> Figure:
     chosen = panels.choose(runs, *([name] for name in EXPERIMENTS), also=("init",))
     by_network = {name: [run for run in chosen if run.experiment == name] for name in EXPERIMENTS}
     shown = {name: own for name, own in by_network.items() if own}
-    accuracy = Normalize(0, best(chosen))
+    accuracy = Normalize(0, highest_percent(chosen))
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 1.1 + 2.6 * len(shown)), layout="constrained")
         grid = figure.subplots(len(shown), len(panels.PAIR), squeeze=False)
         for row, (name, own) in zip(grid, shown.items(), strict=True):
             for axes, norm in zip(row, panels.PAIR, strict=True):
                 heat_map(axes, own, norm, accuracy)
-                axes.set_title(f"{NETWORKS[name]}, {style.ARMS[norm].name}")
+                axes.set_title(f"{NETWORKS[name]}, {style.arm(norm).name}")
             outer = panels.outermost(row)
             for axes in row:
                 axes.set_ylabel("initialization" if axes is outer else "")
@@ -55,8 +58,8 @@ def draw(runs: Sequence[Run]) -> Figure:
             "Numbers: final test accuracy in percent, mean over seeds; a run that diverged counts "
             "as guessing. At chance: finished less than 5 points above guessing."
         )
-        if len(grids.ended(chosen)) < len(chosen):
-            count = len(chosen) - len(grids.ended(chosen))
+        if len(sweeps.ended(chosen)) < len(chosen):
+            count = len(chosen) - len(sweeps.ended(chosen))
             notes.append(
                 f"Not counted: {count} interrupted or not tested; cells of these alone: –."
             )
@@ -64,22 +67,22 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def best(runs: Sequence[Run]) -> int:
+def highest_percent(runs: Sequence[Run]) -> int:
     """The highest final accuracy of a run in percent, up to the next ten."""
-    return 10 * math.ceil(max(map(grids.percent, grids.ended(runs)), default=100) / 10)
+    return 10 * math.ceil(max(map(final_percent, sweeps.ended(runs)), default=100) / 10)
 
 
 def heat_map(axes: Axes, runs: Sequence[Run], norm: str, accuracy: Normalize) -> None:
     """Final accuracy of one arm, learning rates from left to right, initializations down."""
     own = [run for run in runs if run.norm == norm]
-    if grids.absent(axes, own, "test/accuracy", norm):
+    if sweeps.absent(axes, own, train.TEST_ACCURACY, norm):
         return
     inits = {run.option("init") for run in runs}
     rows = [name for name in INITS if name in inits] + sorted(inits - set(INITS))
     columns = sorted({run.lr for run in runs})
     for y, init in enumerate(rows):
         for x, lr in enumerate(columns):
-            cell = [run for run in panels.at_lr(own, lr) if run.option("init") == init]
+            cell = [run for run in at_lr(own, lr) if run.option("init") == init]
             if cell:
                 draw_cell(axes, x, y, cell, accuracy)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel="learning rate")
@@ -91,12 +94,12 @@ def heat_map(axes: Axes, runs: Sequence[Run], norm: str, accuracy: Normalize) ->
 
 def draw_cell(axes: Axes, x: int, y: int, cell: Sequence[Run], accuracy: Normalize) -> None:
     """One cell: its mean accuracy as colour and number, and symbols for what did not train."""
-    ended = grids.ended(cell)
+    ended = sweeps.ended(cell)
     diverged = [run for run in ended if run.outcome == "diverged"]
     fates = {"diverged": len(diverged), "at chance": sum(map(stuck, ended))}
     colour, text, ink = "0.88", "–", "black"
     if len(diverged) < len(ended):
-        mean = float(np.mean([grids.percent(run) for run in ended]))
+        mean = float(np.mean([final_percent(run) for run in ended]))
         colour, text = colormaps[COLOURS](accuracy(mean)), f"{mean:.0f}"
         ink = "white" if accuracy(mean) < 0.55 else "black"
     elif ended:

@@ -19,23 +19,19 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, Values, edges, effective_beta, own_step, spearman
+from bnstudy.figures import panels, style, sweeps
+from bnstudy.measures import landscape, train
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.landscape import roughness
+from bnstudy.measures.series import median, spearman
+from bnstudy.measures.train import training_accuracy
+from bnstudy.results import Run, Values
 
 EXPERIMENTS = ("norms",)
-SHORT = {
-    "none": "none",
-    "batch": "BN",
-    "layer": "LN",
-    "group": "GN",
-    "instance": "IN",
-    "weight": "WN",
-    "weight_standardized": "WS",
-    "l1": "L1",
-    "l2": "L2",
-    "linf": "L∞",
-}
-ACCURACY = "train/accuracy"
+# Those of the experiment.
+NORMS = ("none", "batch", "layer", "group", "instance", "weight", "weight_standardized")
+NORMS += ("l1", "l2", "linf")
+LAST = 0.1  # of the run, over which the accuracy is a mean
 # Where the names of arms are tried: how far from a point, in points of length, in which direction.
 DISTANCES = (9, 13, 18, 25, 34)
 ANGLES = tuple(np.pi / 4 * np.arange(8))
@@ -51,7 +47,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes, (label, measure) in zip(grid.flat, MEASURES.items(), strict=False):
             scatter(axes, chosen, measure, lrs)
             axes.set_xlabel(label if axes.axison else "")
-        key(grid[1, 1], chosen, lrs)
+        key_to_norms(grid[1, 1], chosen, lrs)
         for row in grid:
             panels.outermost(row[:1]).set_ylabel("training accuracy (%)")
         notes = (
@@ -64,58 +60,43 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def width(run: Run) -> float:
-    """The largest less the smallest loss along the gradient, median over training."""
-    _, low, high = edges(run, panels.LOSS)
-    with np.errstate(invalid="ignore"):
-        return median(high - low)
+def median_width(run: Run) -> float:
+    """The width of the range of the loss along the gradient, median over training."""
+    return median(landscape.loss_width(run)[1])
 
 
-def relative_change(run: Run) -> float:
-    """||grad L(theta - lr g) - g|| / ||g||, median over training."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return median(own_step(run)[1] / run["landscape/gradient_norm"][1])
-
-
-def beta_times_lr(run: Run) -> float:
-    """Effective beta-smoothness in units of 1 / lr, median over training."""
-    return median(run.lr * effective_beta(run)[1])
-
-
-def median(values: Values) -> float:
-    """The median, NaN left out."""
-    return float(grids.medians(np.asarray(values)[None])[0])
+def median_beta_times_lr(run: Run) -> float:
+    """Effective beta in units of 1 / lr, median over training."""
+    return median(landscape.beta_times_lr(run)[1])
 
 
 MEASURES: dict[str, Callable[[Run], float]] = {
-    "width of the range of L(θ − ηg)": width,
-    "‖∇L(θ − lr g) − ∇L(θ)‖ / ‖g‖": relative_change,
-    "effective β × lr": beta_times_lr,
+    "width of the range of L(θ − ηg)": median_width,
+    "‖∇L(θ − lr g) − ∇L(θ)‖ / ‖g‖": roughness,
+    "effective β × lr": median_beta_times_lr,
 }
-
-
-def accuracy(run: Run) -> float:
-    """The training accuracy in percent: mean over the last tenth of the steps."""
-    steps, values = run[ACCURACY]
-    return 100 * float(values[steps >= 0.9 * run.config["steps"]].mean())
 
 
 def scatter(
     axes: Axes, runs: Sequence[Run], measure: Callable[[Run], float], lrs: Sequence[float]
 ) -> None:
     """One point per finished run; one that is infinite is on the right edge."""
-    if any(grids.absent(axes, runs, key) for key in (panels.LOSS, ACCURACY) if axes.axison):
+    if any(
+        sweeps.absent(axes, runs, key_to_norms)
+        for key_to_norms in (landscape.LOSS, train.ACCURACY)
+        if axes.axison
+    ):
         return
-    ended = [run for run in runs if run.outcome == "finished" and panels.LOSS in run]
+    ended = [run for run in runs if run.outcome == "finished" and landscape.LOSS in run]
     titles = []
     for lr in lrs:
-        own = panels.at_lr(ended, lr)
-        points = {run.directory: (measure(run), accuracy(run)) for run in own}
+        own = at_lr(ended, lr)
+        points = {run.directory: (measure(run), training_accuracy(run, LAST)) for run in own}
         for run in own:
             x, y = points[run.directory]
             finite = np.isfinite(x) and x > 0
             place: dict[str, Any] = {} if finite else {"transform": axes.get_yaxis_transform()}
-            look = looks(run.norm, lr, lrs)
+            look = marker_of(run.norm, lr, lrs)
             axes.plot(x if finite else 1.0, y, gid=run.norm, clip_on=False, **place, **look)
         known = np.array([point for point in points.values() if not np.isnan(point[0])])
         rho = spearman(known[:, 0], known[:, 1]) if len(known) > 2 else np.nan
@@ -131,24 +112,24 @@ def scatter(
         panels.write(axes, "no run has finished")
 
 
-def looks(norm: str, lr: float, lrs: Sequence[float]) -> dict[str, Any]:
+def marker_of(norm: str, lr: float, lrs: Sequence[float]) -> dict[str, Any]:
     """The marker of a run: filled at the largest learning rate, open at the smallest of several."""
-    arm = style.ARMS[norm]
+    arm = style.arm(norm)
     share = 1 - sorted(lrs).index(lr) / (len(lrs) - 1) if len(lrs) > 1 else 0.0
     fill = {"markerfacecolor": arm.tint(share), "markeredgecolor": arm.colour}
     return {"marker": arm.marker, "markersize": 5, "linestyle": "", "color": arm.colour} | fill
 
 
-def key(axes: Axes, runs: Sequence[Run], lrs: Sequence[float]) -> None:
+def key_to_norms(axes: Axes, runs: Sequence[Run], lrs: Sequence[float]) -> None:
     """Instead of a panel: the short names of the arms, their markers and numbers of runs."""
     handles, names = [], []
-    for norm, short in SHORT.items():
+    for norm in dict.fromkeys([*NORMS, *(run.norm for run in runs)]):
         cell = [run for run in runs if run.norm == norm]
-        says = grids.describe(cell) if cell else f"{style.ARMS[norm].name} (no runs)"
-        handles.append(Line2D([], [], **looks(norm, max(lrs), lrs)))
-        names.append(f"{short}: {says}")
+        says = sweeps.runs_label(cell) if cell else f"{style.arm(norm).name} (no runs)"
+        handles.append(Line2D([], [], **marker_of(norm, max(lrs), lrs)))
+        names.append(f"{style.arm(norm).short}: {says}")
     for lr in lrs:
-        look = looks("none", lr, lrs) | {"marker": "o", "markeredgecolor": style.GREY}
+        look = marker_of("none", lr, lrs) | {"marker": "o", "markeredgecolor": style.GREY}
         look["markerfacecolor"] = "white" if lr == min(lrs) and len(lrs) > 1 else style.GREY
         handles.append(Line2D([], [], **look))
         names.append(f"lr {style.number(lr)}")
@@ -162,7 +143,7 @@ def outcomes(runs: Sequence[Run]) -> list[str]:
     for outcome, verb in (("diverged", "diverged"), ("interrupted", "were interrupted")):
         counts = Counter((run.norm, run.lr) for run in runs if run.outcome == outcome)
         listed = [
-            f"{style.ARMS[norm].name} at lr\u00a0{style.number(lr)} ({n})"
+            f"{style.arm(norm).name} at lr\u00a0{style.number(lr)} ({n})"
             for (norm, lr), n in counts.items()
         ]
         if listed:
@@ -180,10 +161,12 @@ def name_arms(axes: Axes, pixels: float) -> None:
     taken = [line.get_window_extent() for line in points]
     for norm in dict.fromkeys(str(line.get_gid()) for line in points):
         own = [line for line in points if line.get_gid() == norm]
-        width, height = 1.2 * pixels * style.SMALL * np.array([0.75 * len(SHORT[norm]), 1.0])
+        width, height = (
+            1.2 * pixels * style.SMALL * np.array([0.75 * len(style.arm(norm).short), 1.0])
+        )
         for distance, angle, line in product(DISTANCES, ANGLES, own):
             away = distance * np.array([np.cos(angle), np.sin(angle)])
-            x, y = line.get_transform().transform(place_of(line)) + pixels * away
+            x, y = line.get_transform().transform(point_place(line)) + pixels * away
             box = Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
             inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
             inside = inside and axes.bbox.containsy(box.y0) and axes.bbox.containsy(box.y1)
@@ -193,7 +176,7 @@ def name_arms(axes: Axes, pixels: float) -> None:
                 break
 
 
-def place_of(point: Line2D) -> tuple[float, float]:
+def point_place(point: Line2D) -> tuple[float, float]:
     """Where a line of one point is, in its own coordinates."""
     xs, ys = np.asarray(point.get_xdata()), np.asarray(point.get_ydata())
     return float(xs[0]), float(ys[0])
@@ -204,12 +187,12 @@ def write_name(axes: Axes, line: Line2D, away: Values) -> None:
     norm = str(line.get_gid())
     look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": style.SMALL}
     text = axes.annotate(
-        SHORT[norm],
-        place_of(line),
+        style.arm(norm).short,
+        point_place(line),
         xycoords=line.get_transform(),
         xytext=tuple(away),
         textcoords="offset points",
-        color=style.ARMS[norm].dark,
+        color=style.arm(norm).dark,
         **look,
     )
     text.set_in_layout(False)

@@ -15,32 +15,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
-from numpy.typing import NDArray
 
 from bnstudy.figures import style
-from bnstudy.results import (
-    Run,
-    Series,
-    Steps,
-    Values,
-    align,
-    average,
-    comparable,
-    edges,
-    effective_beta,
-    find_layer,
-    window,
-)
+from bnstudy.measures import activations, landscape, moments, train
+from bnstudy.measures import internal_covariate_shift as shift
+from bnstudy.measures.activations import histogram_grid, histograms, rebin
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.landscape import edges, effective_beta, smallest_step
+from bnstudy.measures.layers import find_layer
+from bnstudy.measures.series import align, average, smooth, thin, window
+from bnstudy.measures.stability import edge_formula, edge_of_stability
+from bnstudy.results import Run, Series, Steps, Values, comparable
 
 Read = Callable[[Run], Series]
 Cell = list[Run]  # the runs of one arm at one lr, which differ in the seed only: never empty
 
 PAIR = ("none", "batch")  # the two arms of most figures
 LP = (*PAIR, "l1", "l2", "linf")  # the arms of figures 5, 6, 12, 13
-SHIFT = "internal_covariate_shift/"
 
-LOSS, CHANGE = "landscape/loss", "landscape/gradient_change"
-LABELS = {LOSS: "L(θ − ηg)", CHANGE: "‖∇L(θ − ηg) − ∇L(θ)‖"}
+LABELS = {landscape.LOSS: "L(θ − ηg)", landscape.CHANGE: "‖∇L(θ − ηg) − ∇L(θ)‖"}
 
 # What is said below the figures.
 PENALTY_NOTE = (
@@ -75,6 +68,19 @@ def choose(runs: Sequence[Run], *compared: Sequence[str], also: Sequence[str] = 
     return chosen
 
 
+def lr_of(runs: Sequence[Run], usual: float) -> float:
+    """The lr that a figure shows: the usual one, or of other runs that at which most are."""
+    return lrs_of(runs, (usual,))[0]
+
+
+def lrs_of(runs: Sequence[Run], usual: Sequence[float]) -> list[float]:
+    """The lrs that a figure shows: the usual ones, or of other runs those at which most are."""
+    if not runs or any(at_lr(runs, lr) for lr in usual):
+        return list(usual)
+    found = Counter(run.lr for run in runs).most_common(len(usual))
+    return sorted((lr for lr, _ in found), reverse=True)
+
+
 def cells(
     axes: Axes, runs: Sequence[Run], lrs: Sequence[float], key: str, norms: Sequence[str] = PAIR
 ) -> list[Cell]:
@@ -85,7 +91,7 @@ def cells(
         by_norm = {n: [run for run in at_lr(runs, lr) if run.norm == n] for n in norms}
         absent = [norm for norm, cell in by_norm.items() if not cell]
         if absent:
-            missing.append(no_runs([] if absent == list(norms) else absent, lr))
+            missing.append(no_runs_at([] if absent == list(norms) else absent, lr))
         recorded = {n: [run for run in cell if key in run] for n, cell in by_norm.items()}
         found += [cell for cell in recorded.values() if cell]
         silent = [norm for norm, cell in by_norm.items() if cell and not recorded[norm]]
@@ -97,18 +103,13 @@ def cells(
     return found
 
 
-def no_runs(norms: Sequence[str], lr: float) -> str:
+def no_runs_at(norms: Sequence[str], lr: float) -> str:
     return f"no {names_of(norms)} runs at lr\u00a0{style.number(lr)}".replace("  ", " ")
 
 
 def names_of(norms: Sequence[str]) -> str:
-    *names, last = [style.ARMS[norm].name for norm in norms] or [""]
+    *names, last = [style.arm(norm).name for norm in norms] or [""]
     return f"{', '.join(names)} or {last}" if names else last
-
-
-def at_lr(runs: Sequence[Run], lr: float) -> list[Run]:
-    """The runs at one learning rate."""
-    return [run for run in runs if math.isclose(run.lr, lr)]
 
 
 def lowest_seeds(runs: Sequence[Run]) -> list[Run]:
@@ -130,52 +131,6 @@ def titled_layer(runs: Sequence[Run], number: int, of: int, kind: str) -> tuple[
 
 
 # Reductions of one run
-
-
-def smooth(run: Run, key: str, factor: float = 1.0) -> Series:
-    """A running mean over `window` steps, times `factor`, at every half window.
-
-    Only over full windows, so it begins and ends half a window inside the record: a mean over fewer
-    steps at the ends would show the noise of single mini-batches. A record shorter than a window
-    counts as one. Values that are not finite are left out; NaN where the window holds no other.
-    """
-    steps, values = run[key]
-    half = min(window(run), len(steps) - 1) // 2
-    index = half + _every(len(steps) - 2 * half, max(1, half))
-    finite = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(finite)])
-    total = sums[index + half + 1] - sums[index - half]
-    count = counts[index + half + 1] - counts[index - half]
-    means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return steps[index], factor * means
-
-
-def thin(run: Run, key: str) -> Series:
-    """Every so many-th record of a metric, about 500 in all, the first and the last among them."""
-    steps, values = run[key]
-    index = _every(len(steps), max(1, run.config["steps"] // 500))
-    return steps[index], values[index]
-
-
-def _every(length: int, stride: int) -> NDArray[np.int64]:
-    return np.unique(np.append(np.arange(0, length, stride), length - 1))
-
-
-def rebin(counts: Values, ranges: Values, grid: Values) -> Values:
-    """Histograms of several units on one grid, added up: [U, bins], [U, 2], [G + 1] to [G].
-
-    Values are taken to be spread evenly over their bin. Units whose range is not finite are left
-    out; what lies outside of the grid is lost.
-    """
-    total = np.zeros(len(grid) - 1)
-    for unit, (low, high) in zip(counts, ranges, strict=True):
-        if np.isfinite([low, high]).all():
-            # The range of a unit that is constant has no width.
-            high = max(high, low + 1e-6 * (grid[1] - grid[0]))
-            bounds = np.linspace(low, high, len(unit) + 1)
-            total += np.diff(np.interp(grid, bounds, np.concatenate([[0.0], np.cumsum(unit)])))
-    return total
 
 
 def ridge(counts: Values) -> Values:
@@ -202,7 +157,7 @@ def curve(
     """One arm: the mean over seeds (geometric if `log`), and from the smallest to the largest.
 
     A cross where a run diverged, a triangle at the top where the mean is not finite. `label` is
-    what the legend says, by default `describe`.
+    what the legend says, by default `seeds_label`.
     """
     series = [read(run) for run in cell]
     steps, values = align(series)
@@ -210,7 +165,7 @@ def curve(
     if len(cell) > 1:
         low = drawable(np.fmin.reduce(values, axis=0), log)
         high = drawable(np.fmax.reduce(values, axis=0), log)
-        axes.fill_between(steps, low, high, color=_arm(cell).colour, alpha=0.2, linewidth=0)
+        axes.fill_between(steps, low, high, color=_look(cell).colour, alpha=0.2, linewidth=0)
     mark_diverged(axes, cell, series, log)
 
 
@@ -232,7 +187,7 @@ def area(
     steps, lows = align([(steps, low) for steps, low, _ in ranges])
     _, highs = align([(steps, high) for steps, _, high in ranges])
     low, high = average(lows, log), average(highs, log)
-    bottom, top, colour = drawable(low, log), drawable(high, log), _arm(cell).colour
+    bottom, top, colour = drawable(low, log), drawable(high, log), _look(cell).colour
     axes.fill_between(steps, bottom, top, color=colour, alpha=0.3, linewidth=0)
     axes.plot(steps, bottom, color=colour, linewidth=0.8)
     _line(axes, cell, steps, high, log, "-", 0.8, label)
@@ -250,7 +205,7 @@ def units(axes: Axes, cell: Cell, read: Read) -> None:
     steps, values = align(each)
     low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
     bottom, top = drawable(low, log=False), drawable(high, log=False)
-    axes.fill_between(steps, bottom, top, color=_arm(cell).colour, alpha=0.2, linewidth=0)
+    axes.fill_between(steps, bottom, top, color=_look(cell).colour, alpha=0.2, linewidth=0)
     _line(axes, cell, *first[0], log=False, linestyle="-", linewidth=0.9, label=None)
     mark_diverged(axes, cell, first, log=False)
 
@@ -261,9 +216,9 @@ def drawable(values: Values, log: bool) -> Values:
         return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
 
 
-def describe(cell: Cell, lr: bool = False, more: str = "") -> str:
+def seeds_label(cell: Cell, lr: bool = False, more: str = "") -> str:
     """The legend of a cell: its arm and `more`, `lr`, n, and how many runs did not finish."""
-    name = _arm(cell).name + more + (f", lr {style.number(cell[0].lr)}" if lr else "")
+    name = _look(cell).name + more + (f", lr {style.number(cell[0].lr)}" if lr else "")
     text = f"n = {len(cell)}"
     for outcome in ("diverged", "interrupted"):
         count = sum(run.outcome == outcome for run in cell)
@@ -271,8 +226,8 @@ def describe(cell: Cell, lr: bool = False, more: str = "") -> str:
     return f"{name} ({text})"
 
 
-def _arm(cell: Cell) -> style.Arm:
-    return style.ARMS[cell[0].norm]
+def _look(cell: Cell) -> style.Look:
+    return style.arm(cell[0].norm)
 
 
 def _line(
@@ -287,10 +242,11 @@ def _line(
 ) -> None:
     if log:
         log_axis(axes)
-    arm = _arm(cell)
+    arm = _look(cell)
     # A few markers per curve, at other places for every arm: in grey, colours are not enough.
     spacing = max(1, len(steps) // 6)
-    offset = list(style.ARMS).index(cell[0].norm) * spacing // len(style.ARMS)
+    place = list(style.LOOKS).index(cell[0].norm) if cell[0].norm in style.LOOKS else 0
+    offset = place * spacing // len(style.LOOKS)
     axes.plot(
         steps,
         drawable(values, log),
@@ -300,7 +256,7 @@ def _line(
         marker=arm.marker,
         markersize=3.2,
         markevery=(offset, spacing),
-        label=label or describe(cell),
+        label=label or seeds_label(cell),
     )
     infinite = steps[np.isinf(values)]
     if len(infinite):
@@ -317,7 +273,7 @@ def mark_diverged(axes: Axes, cell: Cell, series: Sequence[Series], log: bool) -
         shown = np.flatnonzero(np.isfinite(drawable(values, log)))
         if run.outcome == "diverged" and len(shown):
             last = shown[-1]
-            axes.plot(steps[last], values[last], color=_arm(cell).colour, **look)
+            axes.plot(steps[last], values[last], color=_look(cell).colour, **look)
             explain(axes, "end of a diverged run", **look)
 
 
@@ -361,15 +317,21 @@ def outermost(row: Sequence[Axes]) -> Axes:
 
 
 def reference_lines(axes: Axes, runs: Sequence[Run]) -> None:
-    """Where effective beta sits when it says nothing of the network: 1 / eta_min and 2 / lr.
+    """Where effective beta sits when it says nothing of the network: 1 / eta_min and the edge.
 
-    1 / eta_min: the gradient changed completely within the smallest step. 2 / lr: the edge of
-    stability. One line where they coincide, as with the paper's step sizes for VGG.
+    1 / eta_min: the gradient changed completely within the smallest step. The edge of stability is
+    2 / lr for plain SGD; without a line where it is not known or a schedule changes it. One line
+    where they coincide, as with the paper's step sizes for VGG.
     """
-    smallest = min(float(run["landscape/step_size"][1].min()) for run in runs)
-    levels = {"1/η$_{min}$": 1 / smallest, "2/lr": 2 / runs[0].lr}
-    if math.isclose(*levels.values(), rel_tol=0.01):
-        levels = {"1/η$_{min}$\n= 2/lr": 2 / runs[0].lr}
+    steps, etas = align([smallest_step(run) for run in runs])
+    smallest = float(np.nanmin(etas))
+    edges_of = np.array([edge_of_stability(run, steps) for run in runs])
+    levels = {"1/η$_{min}$": 1 / smallest}
+    if np.ptp(edges_of) <= 1e-6 * edges_of.max():  # it is known, and one for all runs and steps
+        edge, name = float(edges_of[0, 0]), edge_formula(runs[0])
+        levels |= {name: edge}
+        if math.isclose(1 / smallest, edge, rel_tol=0.01):
+            levels = {f"1/η$_{{min}}$\n= {name}": edge}
     # Beside the panel, because inside the curves run along the lines; apart where both are.
     places = ("bottom", "top") if len(levels) == 2 else ("center",)
     for (text, level), va in zip(levels.items(), places, strict=True):
@@ -389,14 +351,13 @@ def ridges(axes: Axes, run: Run, layer: str) -> None:
     pooled on one grid. Every ridge is scaled to its own height, or the sharpest would flatten all
     others.
     """
-    steps, counts = run[f"activations/histogram/{layer}"]
-    ranges = run[f"activations/range/{layer}"][1]
+    steps, counts, ranges = histograms(run, layer)
     strides = (digit * 10**zeros for zeros in range(9) for digit in (1, 2, 5))
     stride = next(stride for stride in strides if len(steps) <= 16 * stride)
     steps, counts, ranges = steps[::stride], counts[::stride], ranges[::stride]
     grid = histogram_grid(counts, ranges)
     centres = (grid[1:] + grid[:-1]) / 2
-    arm = style.ARMS[run.norm]
+    arm = style.arm(run.norm)
     look: dict[str, Any] = {"facecolor": arm.light, "edgecolor": arm.colour, "linewidth": 0.7}
     for row in range(len(steps)):
         height = 2 * ridge(rebin(counts[row], ranges[row], grid))
@@ -413,36 +374,17 @@ def ridges_of(
 ) -> None:
     """The ridges of an arm's lowest seed at a layer of the paper; the title says which, last."""
     found = [run for run in lowest_seeds(at_lr(runs, lr)) if run.norm == norm]
-    kind = "activations/histogram"
+    kind = activations.HISTOGRAM
     layer = titled_layer(found, number, of, kind)
     if layer is None:
-        write(axes, f"{kind} was not recorded" if found else no_runs([norm], lr))
+        write(axes, f"{kind} was not recorded" if found else no_runs_at([norm], lr))
         return
     run = found[0]
     ridges(axes, run, layer[0])
     outcome = "" if run.outcome == "finished" else f", {run.outcome}"
-    name = style.ARMS[norm].name
+    name = style.arm(norm).name
     says = f"{title}{layer[1]}\n{name}, seed\u00a0{run.seed}{outcome}"
     axes.set_title(wrap(axes, says))
-
-
-def histogram_grid(counts: Values, ranges: Values, cells: int = 200) -> Values:
-    """A grid for histograms, [n, U, bins] with ranges [n, U, 2]: all but 0.1 % at either end.
-
-    One step in ten may reach out of it, so that a step at which a run explodes hides no other.
-    """
-    finite = np.where(np.isfinite(ranges).all(axis=2, keepdims=True), ranges, np.nan)
-    lows = np.fmin.reduce(finite[:, :, 0], axis=1)
-    highs = np.fmax.reduce(finite[:, :, 1], axis=1)
-    lows, highs = np.sort(lows[~np.isnan(lows)]), np.sort(highs[~np.isnan(highs)])
-    if not len(lows):
-        return np.linspace(-1.0, 1.0, cells + 1)
-    low, high = lows[len(lows) // 10], highs[len(highs) - 1 - len(highs) // 10]
-    wide = np.linspace(low, max(high, low + 1e-9 * max(1.0, abs(low))), cells + 1)
-    pairs = zip(counts, ranges, strict=True)
-    share = np.cumsum(sum(rebin(count, bounds, wide) for count, bounds in pairs))
-    ends = np.searchsorted(share, [0.001 * share[-1], 0.999 * share[-1]])
-    return np.linspace(wide[ends[0]], wide[ends[1] + 1], cells + 1)
 
 
 # The paper's curves
@@ -469,19 +411,19 @@ def paper(axes: Axes, cell: Cell, panel: str, suffix: str = "") -> None:
 
     Nothing if the runs are not of the paper's size, or the paper has no such curve.
     """
-    points = paper_curves().get(panel, {}).get(_arm(cell).paper + suffix)
+    points = paper_curves().get(panel, {}).get(_look(cell).paper + suffix)
     if points is None or not comparable_to_paper(cell):
         return
     for key in ("y", "lo", "hi"):
         if key in points:
-            look = style.PAPER_LINE | {"color": _arm(cell).dark}
+            look = style.PAPER_LINE | {"color": _look(cell).dark}
             axes.plot(points["x"], points[key], zorder=3, **look)
     explain(axes, "paper", **style.PAPER_LINE)
 
 
 def paper_median(axes: Axes, cell: Cell, panel: str) -> None:
     """The median over steps of the paper's curves of gradient change against step size."""
-    points = paper_curves().get(panel + _arm(cell).paper)
+    points = paper_curves().get(panel + _look(cell).paper)
     if points is None or not comparable_to_paper(cell):
         return
     rows = next(rows for key, rows in points.items() if key != "eta")
@@ -492,7 +434,7 @@ def paper_median(axes: Axes, cell: Cell, panel: str) -> None:
 # Panels that figures share
 
 
-def training_accuracy(
+def training_accuracies(
     axes: Axes,
     runs: Sequence[Run],
     lr: float,
@@ -501,15 +443,15 @@ def training_accuracy(
     name_lr: bool = False,
 ) -> None:
     """The accuracy of the training batches in percent, a running mean, at one learning rate."""
-    for cell in cells(axes, runs, [lr], "train/accuracy", norms):
-        read = partial(smooth, key="train/accuracy", factor=100)
-        curve(axes, cell, read, label=describe(cell, name_lr))
+    for cell in cells(axes, runs, [lr], train.ACCURACY, norms):
+        read = partial(smooth, key=train.ACCURACY, factor=100)
+        curve(axes, cell, read, label=seeds_label(cell, name_lr))
         paper(axes, cell, curves)
     step_axis(axes, runs)
     axes.set(ylabel="training accuracy (%)", ylim=(-3, 103))
 
 
-def training_loss(
+def training_losses(
     axes: Axes,
     runs: Sequence[Run],
     lr: float,
@@ -518,9 +460,9 @@ def training_loss(
     name_lr: bool = False,
 ) -> None:
     """The training loss on a logarithmic axis, thinned, at one learning rate."""
-    for cell in cells(axes, runs, [lr], "train/loss", norms):
-        read = partial(thin, key="train/loss")
-        curve(axes, cell, read, log=True, label=describe(cell, name_lr))
+    for cell in cells(axes, runs, [lr], train.LOSS, norms):
+        read = partial(thin, key=train.LOSS)
+        curve(axes, cell, read, log=True, label=seeds_label(cell, name_lr))
         paper(axes, cell, curves)
     step_axis(axes, runs)
     axes.set(ylabel="training loss")
@@ -557,7 +499,7 @@ def betas(
     norms: Sequence[str] = PAIR,
 ) -> None:
     """Effective beta-smoothness over training, with the levels at which it says nothing."""
-    found = cells(axes, runs, [lr], CHANGE, norms)
+    found = cells(axes, runs, [lr], landscape.CHANGE, norms)
     for cell in found:
         curve(axes, cell, effective_beta, log)
         paper(axes, cell, curves)
@@ -567,7 +509,7 @@ def betas(
     axes.set(ylabel="effective β")
 
 
-def landscape(
+def landscape_panels(
     figure: Figure, runs: Sequence[Run], lr: float, curves: Sequence[str], log: bool
 ) -> None:
     """Loss, gradient change and effective beta along the gradient, a panel each (figures 4, 10).
@@ -576,16 +518,16 @@ def landscape(
     others if `log`.
     """
     loss, change, beta = figure.subplots(1, 3)
-    bands(loss, runs, lr, LOSS, True, curves[0])
-    bands(change, runs, lr, CHANGE, log, curves[1])
+    bands(loss, runs, lr, landscape.LOSS, True, curves[0])
+    bands(change, runs, lr, landscape.CHANGE, log, curves[1])
     betas(beta, runs, lr, log, curves[2])
-    loss.set(title="(a) loss along the gradient", ylabel=LABELS[LOSS])
-    change.set(title="(b) gradient change", ylabel=LABELS[CHANGE])
+    loss.set(title="(a) loss along the gradient", ylabel=LABELS[landscape.LOSS])
+    change.set(title="(b) gradient change", ylabel=LABELS[landscape.CHANGE])
     beta.set(title="(c) effective β-smoothness")
     legend(figure, [loss, change, beta])
 
 
-def landscape_of_arms(
+def landscape_panels_of_arms(
     figure: Figure,
     runs: Sequence[Run],
     lr: float,
@@ -593,7 +535,7 @@ def landscape_of_arms(
     log: bool,
     norms: Sequence[str] = LP,
 ) -> tuple[Axes, Axes]:
-    """As `landscape` for more arms than can be drawn over each other (figures 12, 13).
+    """As `landscape_panels` for more arms than can be drawn over each other (figures 12, 13).
 
     A row of panels for the loss and one for the gradient change, a panel per arm; every row has one
     y axis. Returns the two panels above them: the one of effective beta, on the right, after the
@@ -604,23 +546,23 @@ def landscape_of_arms(
     betas(beta, runs, lr, log, curves[2], norms)
     beta.set(title="(d) effective β-smoothness")
     grid = below.subplots(2, len(norms), sharex=True, sharey="row")
-    rows = ((LOSS, True, curves[0], "(b) "), (CHANGE, log, curves[1], "(c) "))
+    rows = ((landscape.LOSS, True, curves[0], "(b) "), (landscape.CHANGE, log, curves[1], "(c) "))
     for row, (key, is_log, name, letter) in zip(grid, rows, strict=True):
         for axes, norm in zip(row, norms, strict=True):
             bands(axes, runs, lr, key, is_log, name, [norm])
-            axes.set_title((letter if axes is row[0] else "") + style.ARMS[norm].name)
-            axes.set_xlabel("step" if key == CHANGE else "")
+            axes.set_title((letter if axes is row[0] else "") + style.arm(norm).name)
+            axes.set_xlabel("step" if key == landscape.CHANGE else "")
         outermost(row).set_ylabel(LABELS[key])
     return left, beta
 
 
 def bands_note(runs: Sequence[Run]) -> str:
     """What `bands` are, for the lines below the figure; `runs` are of one lr."""
-    probed = [run for run in runs if "landscape/step_size" in run]
+    probed = [run for run in runs if landscape.STEP_SIZE in run]
     if not probed:
         return ""
     lr = probed[0].lr
-    multiples = [style.number(eta / lr) for eta in probed[0]["landscape/step_size"][1][0]]
+    multiples = [style.number(eta / lr) for eta in probed[0][landscape.STEP_SIZE][1][0]]
     averaged = ", edges averaged over seeds" if seeds_note(runs) else ""
     return (
         f"lr\u00a0{style.number(lr)}, smallest to largest over the step sizes "
@@ -636,7 +578,7 @@ def landscape_note(runs: Sequence[Run], letters: str = "abc") -> str:
     return f"({loss}), ({change}): {ranges} {betas} {seeds_note(runs)}" if ranges else ""
 
 
-def internal_covariate_shift(
+def shift_panels(
     figure: Figure, runs: Sequence[Run], lrs: Sequence[float], layers: Sequence[int], of: int
 ) -> list[Axes]:
     """Definition 2.1 per layer: ||G - G'|| above the cosine, two rows of panels per lr (figure 3).
@@ -650,9 +592,9 @@ def internal_covariate_shift(
     )
     for i, lr in enumerate(lrs):
         for j, number in enumerate(layers, start=1):
-            for k, kind in enumerate(("l2", "cosine")):
+            for k, (kind, short) in enumerate(((shift.L2, "l2"), (shift.COSINE, "cos"))):
                 axes = figure.add_subplot(grid[2 * i + k, j])
-                curves = f"{name}_ics_{kind[:3]}_layer{number}_lr{style.number(lr)}"
+                curves = f"{name}_ics_{short}_layer{number}_lr{style.number(lr)}"
                 _shift(axes, runs, lr, kind, number, of, curves)
     return [figure.add_subplot(grid[2 * i : 2 * i + 2, 0]) for i in range(len(lrs))]
 
@@ -660,15 +602,15 @@ def internal_covariate_shift(
 def _shift(
     axes: Axes, runs: Sequence[Run], lr: float, kind: str, number: int, of: int, curves: str
 ) -> None:
-    log = kind == "l2"
-    layer = titled_layer(runs, number, of, SHIFT + kind)
+    log = kind == shift.L2
+    layer = titled_layer(runs, number, of, kind)
     if layer is None:
-        write(axes, f"{SHIFT}{kind} was not recorded")
+        write(axes, f"{kind} was not recorded")
         return
-    key = f"{SHIFT}{kind}/{layer[0]}"
+    key = f"{kind}/{layer[0]}"
     found = cells(axes, runs, [lr], key)
     for cell in found:
-        curve(axes, cell, lambda run: run[key], log, label=describe(cell, lr=True))
+        curve(axes, cell, lambda run: run[key], log, label=seeds_label(cell, lr=True))
         paper(axes, cell, curves)
     step_axis(axes, runs)
     if log:
@@ -679,7 +621,7 @@ def _shift(
         axes.axhline(0, color=style.GREY, linewidth=0.5, zorder=1)
 
 
-def moments(
+def moment_panels(
     figure: Figure,
     runs: Sequence[Run],
     lr: float,
@@ -695,11 +637,12 @@ def moments(
     grid = figure.subplots(2, len(layers), sharex=True)
     for row, moment in zip(grid, labels, strict=True):
         for axes, number in zip(row, layers, strict=True):
-            layer = titled_layer(runs, number, of, f"moments/{moment}")
+            kind = f"{moments.PREFIX}{moment}"
+            layer = titled_layer(runs, number, of, kind)
             if layer is None:
-                write(axes, f"moments/{moment} was not recorded")
+                write(axes, f"{kind} was not recorded")
                 continue
-            for cell in cells(axes, runs, [lr], f"moments/{moment}/{layer[0]}", norms):
+            for cell in cells(axes, runs, [lr], f"{kind}/{layer[0]}", norms):
                 one(axes, cell, f"{moment}/{layer[0]}")
             step_axis(axes, runs)
             axes.set(title=layer[1] if moment == "mean" else "")

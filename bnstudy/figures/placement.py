@@ -12,13 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, chance
+from bnstudy.figures import panels, style, sweeps
+from bnstudy.measures import train
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.train import chance, final_percent
+from bnstudy.results import Run
 
 EXPERIMENTS = ("placement", "lr_by_init_vgg")
 INIT = "xavier_uniform"  # the one of the experiment `placement`
 # By norm and placement: the line, its marker, and what the legend adds.
-ARMS = {
+LINES = {
     ("none", "before"): ("-", "o", ""),
     ("batch", "before"): ("-", "s", ", before the activation function"),
     ("batch", "after"): ((0, (5, 1.5)), "D", ", after the activation function"),
@@ -33,37 +36,37 @@ def draw(runs: Sequence[Run]) -> Figure:
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.6), layout="constrained")
         axes = figure.subplots()
-        if not grids.absent(axes, chosen, "test/accuracy"):
-            accuracies(axes, chosen)
+        if not sweeps.absent(axes, chosen, train.TEST_ACCURACY):
+            accuracies_over_lr(axes, chosen)
         panels.legend(figure, [axes])
         counts = "A run that diverged counts as guessing, an interrupted one not at all."
-        notes = (f"init {INIT}.", grids.SPREAD, counts)
+        notes = (f"init {INIT}.", sweeps.SPREAD, counts)
         panels.finish(figure, given, chosen, *notes)
     return figure
 
 
-def accuracies(axes: Axes, runs: Sequence[Run]) -> None:
+def accuracies_over_lr(axes: Axes, runs: Sequence[Run]) -> None:
     """Final test accuracy of every arm; a cross for every run that diverged."""
     lacking = []
-    for number, ((norm, placement), (linestyle, marker, more)) in enumerate(ARMS.items()):
+    for number, ((norm, placement), (linestyle, marker, more)) in enumerate(LINES.items()):
         cell = [run for run in runs if (run.norm, placement_of(run)) == (norm, placement)]
         if not cell:
-            lacking.append(f"no {style.ARMS[norm].name} runs{more}")
+            lacking.append(f"no {style.arm(norm).name} runs{more}")
             continue
-        ended = grids.ended(cell)
+        ended = sweeps.ended(cell)
         lrs = sorted({run.lr for run in ended})
-        values = [[grids.percent(run) for run in panels.at_lr(ended, lr)] for lr in lrs]
+        values = [[final_percent(run) for run in at_lr(ended, lr)] for lr in lrs]
         look: dict[str, Any] = {"linestyle": linestyle, "marker": marker}
-        look |= {"label": grids.describe(cell, more)}
+        look |= {"label": sweeps.runs_label(cell, more)}
         look |= {"markerfacecolor": "white"} if placement == "after" else {}
-        grids.line(axes, cell, lrs, values, **look)
+        sweeps.line(axes, cell, lrs, values, **look)
         for run in ended:
             if run.outcome == "diverged":
                 # Beside each other, where several arms diverge.
-                place = run.lr * 1.08 ** (number - 1), grids.percent(run)
-                axes.plot(*place, color=style.ARMS[norm].colour, **grids.CROSS)
-                panels.explain(axes, "diverged", **grids.CROSS)
-    guessing = 100 * chance(next(run for run in runs if "test/accuracy" in run))
+                place = run.lr * 1.08 ** (number - 1), final_percent(run)
+                axes.plot(*place, color=style.arm(norm).colour, **sweeps.CROSS)
+                panels.explain(axes, "diverged", **sweeps.CROSS)
+    guessing = 100 * chance(next(run for run in runs if train.TEST_ACCURACY in run))
     axes.axhline(guessing, color=style.GREY, linewidth=0.8, linestyle=":", label="chance")
     axes.set(xscale="log", xlabel="learning rate", ylabel="final test accuracy (%)", ylim=(-3, 103))
     ticks = sorted({run.lr for run in runs})

@@ -9,20 +9,22 @@ changes along it, so its range is shown relative to the loss too.
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, Series, edges
+from bnstudy.measures import landscape
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.landscape import relative_range
+from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
 LR = 0.1
 ALONG = {  # by title of the column: the keys of the loss and of the gradient change
-    "along the gradient g": (panels.LOSS, panels.CHANGE),
+    "along the gradient g": (landscape.LOSS, landscape.CHANGE),
     "along a random direction r, ‖r‖ = ‖g‖": (
-        "landscape/random_loss",
-        "landscape/random_gradient_change",
+        landscape.RANDOM_LOSS,
+        landscape.RANDOM_CHANGE,
     ),
 }
 LABELS = ("L(θ − ηd)", "largest / smallest L(θ − ηd) − 1", "‖∇L(θ − ηd) − ∇L(θ)‖")
@@ -31,14 +33,15 @@ LABELS = ("L(θ − ηd)", "largest / smallest L(θ − ηd) − 1", "‖∇L(θ
 def draw(runs: Sequence[Run]) -> Figure:
     """The loss, its relative range and the gradient change, a column per direction."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.4), layout="constrained")
         grid = figure.subplots(len(LABELS), len(ALONG), sharey="row")
         for column, (title, (loss, change)) in zip(grid.T, ALONG.items(), strict=True):
-            panels.bands(column[0], chosen, LR, loss, log=True)
-            relative_ranges(column[1], chosen, loss)
-            panels.bands(column[2], chosen, LR, change, log=True)
+            panels.bands(column[0], chosen, lr, loss, log=True)
+            relative_ranges(column[1], chosen, lr, loss)
+            panels.bands(column[2], chosen, lr, change, log=True)
             column[0].set_title(title)
             for axes in column[:-1]:
                 axes.set_xlabel("")
@@ -51,15 +54,8 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def relative_ranges(axes: Axes, runs: Sequence[Run], key: str) -> None:
+def relative_ranges(axes: Axes, runs: Sequence[Run], lr: float, key: str) -> None:
     """The relative range of the loss over the step sizes, one curve per arm."""
-    for cell in panels.cells(axes, runs, [LR], key):
+    for cell in panels.cells(axes, runs, [lr], key):
         panels.curve(axes, cell, lambda run: relative_range(run, key), log=True)
     panels.step_axis(axes, runs)
-
-
-def relative_range(run: Run, key: str) -> Series:
-    """Largest over smallest value over the step sizes, less 1; infinite where one is not finite."""
-    steps, low, high = edges(run, key)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, high / low - 1

@@ -14,8 +14,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnstudy.figures import grids, panels, style
-from bnstudy.results import Run, Series, Values
+from bnstudy.figures import panels, style, sweeps
+from bnstudy.measures import activations
+from bnstudy.measures.activations import (
+    histogram_grid,
+    in_linear_range,
+    last_histograms,
+    middle_hidden_layer,
+    rebin,
+)
+from bnstudy.measures.grids import at_lr
+from bnstudy.results import Run, Values
 
 EXPERIMENTS = ("scale_and_shift",)
 LR = 0.1
@@ -26,13 +35,13 @@ FUNCTIONS = {
     "tanh": ("tanh", np.tanh),
 }
 INSIDE = {"relu": "zero", "sigmoid": "linear", "tanh": "linear"}
-HISTOGRAM = "activations/histogram"
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Histograms under the activation function: a row per function, a column per norm."""
     chosen = panels.choose(runs, EXPERIMENTS, also=("model.activation",))
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     functions = functions_of(shown)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 1.0 + 1.9 * len(functions)), layout="constrained")
@@ -41,11 +50,11 @@ def draw(runs: Sequence[Run]) -> Figure:
             cells = [
                 [r for r in shown if (activation(r), r.norm) == (function, norm)] for norm in NORMS
             ]
-            layer = middle_layer([run for cell in cells for run in cell])
+            layer = middle_hidden_layer([run for cell in cells for run in cell])
             for axes, norm, cell in zip(row, NORMS, cells, strict=True):
-                axes.set_title(f"{FUNCTIONS[function][0]}\n{style.ARMS[norm].name}")
-                key = f"{HISTOGRAM}/{layer}"
-                if not grids.absent(axes, cell, key, norm, LR):
+                axes.set_title(f"{FUNCTIONS[function][0]}\n{style.arm(norm).name}")
+                key = f"{activations.HISTOGRAM}/{layer}"
+                if not sweeps.absent(axes, cell, key, norm, lr):
                     distribution(axes, [run for run in cell if key in run], layer, function)
             drawn = [axes for axes in row if axes.axison]
             low, high = row[0].get_xlim()
@@ -53,7 +62,7 @@ def draw(runs: Sequence[Run]) -> Figure:
                 over_it(axes, function, np.linspace(low, high, 400), axes is drawn[-1])
                 axes.set(xlim=(low, high), xlabel="pre-activation z")
         notes = (
-            f"lr {LR}.",
+            f"lr {style.number(lr)}.",
             "Areas: the recorded units of all seeds pooled, at the last probed step of each, to a "
             "height of their own. Black: the activation function, axis on the right. Shaded: where "
             "ReLU is zero, |z| < 1 of the sigmoid, |z| < 1/2 of tanh. Written: the fraction of z "
@@ -74,51 +83,24 @@ def activation(run: Run) -> str:
     return run.option("model.activation")
 
 
-def middle_layer(runs: Sequence[Run]) -> str:
-    """The recorded hidden layer nearest to the middle; the last layer of all is not hidden."""
-    for run in runs:
-        hidden = run.layers[:-1]
-        recorded = [name for name in hidden if f"{HISTOGRAM}/{name}" in run]
-        if recorded:
-            middle = (len(hidden) - 1) // 2
-            return min(recorded, key=lambda name: abs(hidden.index(name) - middle))
-    return "layer"
-
-
 def distribution(axes: Axes, runs: list[Run], layer: str, function: str) -> None:
     """The pooled pre-activations of a layer at the last probed step under the function."""
-    counts = np.concatenate([run[f"{HISTOGRAM}/{layer}"][1][-1] for run in runs])
-    ranges = np.concatenate([run[f"activations/range/{layer}"][1][-1] for run in runs])
-    bounds = panels.histogram_grid(counts[None], ranges[None], 40)
-    heights = panels.ridge(panels.rebin(counts, ranges, bounds))
-    arm = style.ARMS[runs[0].norm]
+    counts, ranges = last_histograms(runs, layer)
+    bounds = histogram_grid(counts[None], ranges[None], 40)
+    heights = panels.ridge(rebin(counts, ranges, bounds))
+    arm = style.arm(runs[0].norm)
     area: dict[str, Any] = {"facecolor": arm.light, "edgecolor": arm.colour, "linewidth": 0.8}
     axes.fill_between((bounds[1:] + bounds[:-1]) / 2, heights, **area)
     axes.set(ylim=(0, 1.6), yticks=[])
     axes.spines["left"].set_visible(False)
     axes.update_datalim([(-1.5, 0), (1.5, 0)])  # the linear range is always seen
     axes.margins(x=0)
-    values = [fraction(run, layer, function) for run in runs]
+    values = [float(in_linear_range(run, layer, function)[1][-1]) for run in runs]
     known = [value for value in values if not np.isnan(value)]
-    counted = panels.describe(runs).removeprefix(f"{arm.name} (").removesuffix(")")
+    counted = panels.seeds_label(runs).removeprefix(f"{arm.name} (").removesuffix(")")
     says = [f"{INSIDE[function]}: {100 * np.mean(known):.0f} %"] if known else []
     look: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "fontsize": style.SMALL}
     axes.text(0.02, 0.97, "\n".join([*says, counted.replace(", ", ",\n")]), **look)
-
-
-def fraction(run: Run, layer: str, function: str) -> float:
-    """The fraction of pre-activations that ReLU makes zero or in the function's linear range."""
-    return float(fractions(run, layer, function)[1][-1])
-
-
-def fractions(run: Run, layer: str, function: str) -> Series:
-    """The same over training: steps [n] and values [n], NaN if it was not recorded."""
-    key = f"activations/{'zeros' if function == 'relu' else 'within'}/{layer}"
-    if key not in run:
-        return np.zeros(1, dtype=np.int64), np.full(1, np.nan)
-    steps, values = run[key]
-    column = {"sigmoid": 1, "tanh": 0}.get(function)
-    return steps, values if column is None else values[:, column]
 
 
 def over_it(axes: Axes, function: str, z: Values, labelled: bool) -> None:

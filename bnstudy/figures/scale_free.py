@@ -11,48 +11,49 @@ effective learning rate lr / ||w||^2 (van Laarhoven 2017), at which weights befo
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnstudy.figures import grids, panels, style
+from bnstudy.figures import panels, style, sweeps
 from bnstudy.figures.sharpness import (
-    SHARPNESS,
-    arms,
-    edge,
+    arm_labels,
+    draw_edge,
     edge_note,
-    look,
-    times_lr,
-    top,
+    scaled,
+    shade_of,
     unconverged,
 )
-from bnstudy.results import Run, Series, align, average
+from bnstudy.measures import sharpness, weights
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.layers import hidden_layers
+from bnstudy.measures.series import align, average
+from bnstudy.measures.sharpness import top_eigenvalue
+from bnstudy.measures.weights import effective_lr, growth, relative_step
+from bnstudy.results import Run, Series
 
 EXPERIMENTS = ("curvature",)
-NORM, STEP = "weights/norm", "weights/step"
-INITIAL, LR = "weights/initial_norm", "weights/lr"
 MOST = 3  # layers
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Sharpness, relative step, weight norm, effective lr over training: a column per lr."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    lrs, legend = sorted({run.lr for run in chosen}), arms(chosen)
+    lrs, legend = sorted({run.lr for run in chosen}), arm_labels(chosen)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 7.4), layout="constrained")
         grid = figure.subplots(
             1 + len(OF_LAYERS), len(lrs), sharex=True, sharey="row", squeeze=False
         )
-        key = SHARPNESS.format("batch")
+        key = sharpness.EIGENVALUES["batch"]
         for axes, lr in zip(grid[0], lrs, strict=True):
             for cell in panels.cells(axes, chosen, [lr], key):
-                read = partial(scaled_sharpness, key=key)
+                read = partial(scaled, of=top_eigenvalue)
                 panels.curve(axes, cell, read, log=True, label=legend[cell[0].norm])
-            edge(axes, panels.at_lr(chosen, lr), key, scaled=True)
+            draw_edge(axes, at_lr(chosen, lr), key, is_scaled=True)
             axes.set_title(f"lr {style.number(lr)}")
         for row, (label, of) in zip(grid[1:], OF_LAYERS.items(), strict=True):
             for axes, lr in zip(row, lrs, strict=True):
-                by_layer(axes, panels.at_lr(chosen, lr), of)
+                curves_by_layer(axes, at_lr(chosen, lr), of)
             panels.outermost(row).set_ylabel(label)
         panels.outermost(grid[0]).set_ylabel("(a) lr × sharpness\n(batch statistics)")
         for axes in grid.flat:
@@ -60,7 +61,7 @@ def draw(runs: Sequence[Run]) -> Figure:
             axes.set_xlabel("step" if axes in grid[-1] else "")
         panels.legend(figure, list(grid[0]))
         notes = (
-            f"(b)–(d): {layer_names(chosen)}; darker: later; lines: geometric mean over seeds.",
+            f"(b)–(d): {layers_note(chosen)}; darker: later; lines: geometric mean over seeds.",
             edge_note(chosen, list(grid[0])),
             unconverged(chosen, key),
             panels.seeds_note(chosen).replace("Lines", "(a): lines"),
@@ -69,50 +70,22 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def hidden_layers(runs: Sequence[Run]) -> list[str]:
+def layers_before_norms(runs: Sequence[Run]) -> list[str]:
     """The first, a middle and the last layer before a norm, of those that were recorded."""
-    for run in runs:
-        recorded = [name for name in run.layers[:-1] if f"{NORM}/{name}" in run]
-        if recorded:
-            return list(dict.fromkeys([recorded[0], recorded[len(recorded) // 2], recorded[-1]]))
-    return []
+    recorded = next((found for run in runs if (found := hidden_layers(run, weights.NORM))), [])
+    wanted = [recorded[i] for i in (0, len(recorded) // 2, -1)] if recorded else []
+    return list(dict.fromkeys(wanted))
 
 
-def layer_names(runs: Sequence[Run]) -> str:
+def layers_note(runs: Sequence[Run]) -> str:
     """The layers that are shown, in words."""
     numbers = [
         run_layers.index(name) + 1
         for run_layers in [runs[0].layers]
-        for name in hidden_layers(runs)
+        for name in layers_before_norms(runs)
     ]
     *first, last = map(str, numbers or [0])
     return f"layers {', '.join(first)} and {last} of {len(runs[0].layers)}"
-
-
-def scaled_sharpness(run: Run, key: str) -> Series:
-    """lr times the largest eigenvalue."""
-    return times_lr(run, partial(top, key=key))
-
-
-def relative_step(run: Run, layer: str) -> Series:
-    """||w_new - w|| / ||w|| of a layer."""
-    steps, lengths = run[f"{STEP}/{layer}"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, lengths / run[f"{NORM}/{layer}"][1]
-
-
-def growth(run: Run, layer: str) -> Series:
-    """||w|| / ||w_0|| of a layer."""
-    steps, norms = run[f"{NORM}/{layer}"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, norms / run[f"{INITIAL}/{layer}"][1]
-
-
-def effective_lr(run: Run, layer: str) -> Series:
-    """lr / ||w||^2 of a layer."""
-    steps, norms = run[f"{NORM}/{layer}"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return steps, run[LR][1] / norms**2
 
 
 OF_LAYERS: dict[str, Callable[[Run, str], Series]] = {
@@ -122,17 +95,17 @@ OF_LAYERS: dict[str, Callable[[Run, str], Series]] = {
 }
 
 
-def by_layer(axes: Axes, runs: Sequence[Run], of: Callable[[Run, str], Series]) -> None:
+def curves_by_layer(axes: Axes, runs: Sequence[Run], of: Callable[[Run, str], Series]) -> None:
     """A line per arm and layer, the mean over seeds."""
-    layers = hidden_layers(runs)
-    if grids.absent(axes, runs, f"{NORM}/{layers[0]}" if layers else NORM):
+    layers = layers_before_norms(runs)
+    if sweeps.absent(axes, runs, f"{weights.NORM}/{layers[0]}" if layers else weights.NORM):
         return
     panels.log_axis(axes)
     for norm in panels.PAIR:
         for number, layer in enumerate(layers):
-            cell = [run for run in runs if run.norm == norm and f"{NORM}/{layer}" in run]
+            cell = [run for run in runs if run.norm == norm and f"{weights.NORM}/{layer}" in run]
             if cell:
                 steps, values = align([of(run, layer) for run in cell])
                 mean = panels.drawable(average(values, log=True), log=True)
-                axes.plot(steps, mean, **look(norm, number, len(layers)))
-    grids.missing(axes, runs, panels.PAIR)
+                axes.plot(steps, mean, **shade_of(norm, number, len(layers)))
+    sweeps.missing(axes, runs, panels.PAIR)

@@ -18,24 +18,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator
 
-from bnstudy.figures import grids, panels, style
-from bnstudy.results import (
-    Run,
-    Series,
-    align,
-    average,
-    converged,
-    edge_of_stability,
-    learning_rates,
-)
+from bnstudy.figures import panels, style, sweeps
+from bnstudy.measures import batch_sharpness, sharpness
+from bnstudy.measures.grids import at_lr, by_option
+from bnstudy.measures.series import align, average
+from bnstudy.measures.sharpness import converged, top_eigenvalue
+from bnstudy.measures.stability import edge_formula, edge_of_stability
+from bnstudy.measures.train import times_lr
+from bnstudy.results import Run, Series
 
 EXPERIMENTS = ("curvature", "curvature_deep_linear")
 NETWORKS = {"curvature": "VGG", "curvature_deep_linear": "deep linear"}
-# What is measured, by key: as it is called, and times lr. K eigenvalues, or B batches.
-SHARPNESS, BATCH_SHARPNESS = "sharpness/{}_eigenvalues", "batch_sharpness/{}_curvature"
-ROWS = {SHARPNESS: "sharpness λ₁", BATCH_SHARPNESS: "batch sharpness"}
+# What is measured: as it is called, its keys by statistics, and the measure.
+Row = tuple[str, dict[str, str], Callable[..., Series]]
+ROWS: tuple[Row, ...] = (
+    ("sharpness λ₁", sharpness.EIGENVALUES, top_eigenvalue),
+    ("batch sharpness", batch_sharpness.CURVATURE, batch_sharpness.batch_sharpness),
+)
 RUNNING = (0, (5, 1.5))  # the line of running statistics
-EDGE = "2/lr"
 
 
 def draw(runs: Sequence[Run]) -> Figure:
@@ -47,14 +47,14 @@ def draw(runs: Sequence[Run]) -> Figure:
         parts = figure.subfigures(len(blocks), 1, squeeze=False)[:, 0]
         drawn: list[Axes] = []
         for part, (experiment, own) in zip(parts, blocks.items(), strict=True):
-            drawn += network(part, NETWORKS[experiment], own, arms(chosen))
+            drawn += network_panels(part, NETWORKS[experiment], own, arm_labels(chosen))
         panels.legend(figure, drawn)
         notes = (
             "H: mean over training batches, each with its own statistics where the legend says "
             "nothing else. Batch sharpness: gᵀHg / ‖g‖² of each batch, mean; gaps where that is "
             "negative. Last column: darker: larger lr.",
             edge_note(chosen, drawn),
-            unconverged(chosen, *(SHARPNESS.format(name) for name in ("batch", "running"))),
+            unconverged(chosen, *sharpness.EIGENVALUES.values()),
             *(f"No runs of {name}." for name in EXPERIMENTS if name not in blocks),
             panels.seeds_note(chosen),
         )
@@ -68,24 +68,26 @@ def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {name: own for name, own in found.items() if own}
 
 
-def arms(runs: Sequence[Run]) -> dict[str, str]:
+def arm_labels(runs: Sequence[Run]) -> dict[str, str]:
     """The legend of every arm: how many runs of it there are in all panels."""
     cells = {norm: [run for run in runs if run.norm == norm] for norm in panels.PAIR}
-    return {norm: grids.describe(cell) for norm, cell in cells.items() if cell}
+    return {norm: sweeps.runs_label(cell) for norm, cell in cells.items() if cell}
 
 
-def network(part: SubFigure, name: str, runs: Sequence[Run], legend: dict[str, str]) -> list[Axes]:
+def network_panels(
+    part: SubFigure, name: str, runs: Sequence[Run], legend: dict[str, str]
+) -> list[Axes]:
     """The panels of one network, which it returns."""
     lrs = sorted({run.lr for run in runs})
     grid = part.subplots(2, len(lrs) + 1, sharex=True, squeeze=False)
-    for row, (key, says) in zip(grid, ROWS.items(), strict=True):
+    for row, kind in zip(grid, ROWS, strict=True):
         for axes, lr in zip(row, lrs, strict=False):
             axes.sharey(row[0])
-            one_lr(axes, runs, lr, key, legend)
+            one_lr(axes, runs, lr, kind, legend)
             axes.tick_params(labelleft=axes is row[0], which="both")
-        all_lrs(row[-1], runs, key)
-        row[-1].set_ylabel(f"lr × {says}" if row[-1].axison else "")
-        panels.outermost(row[:1]).set_ylabel(f"{says}\n(batch statistics)")
+        all_lrs(row[-1], runs, kind)
+        row[-1].set_ylabel(f"lr × {kind[0]}" if row[-1].axison else "")
+        panels.outermost(row[:1]).set_ylabel(f"{kind[0]}\n(batch statistics)")
     for axes, lr in zip(grid[0], lrs, strict=False):
         axes.set_title(f"{name}, lr {style.number(lr)}")
     grid[0, -1].set_title("at every lr")
@@ -97,53 +99,40 @@ def network(part: SubFigure, name: str, runs: Sequence[Run], legend: dict[str, s
     return list(grid.flat)
 
 
-def top(run: Run, key: str) -> Series:
-    """The largest of K eigenvalues, which descend: steps [n], values [n]."""
-    steps, values = run[key]
-    return steps, values[:, 0]
-
-
-def mean_over_batches(run: Run, key: str) -> Series:
-    """The mean over B batches: steps [n], values [n]."""
-    steps, values = run[key]
-    return steps, values.mean(axis=1)
-
-
-READ = {SHARPNESS: top, BATCH_SHARPNESS: mean_over_batches}
-
-
-def one_lr(axes: Axes, runs: Sequence[Run], lr: float, key: str, legend: dict[str, str]) -> None:
+def one_lr(axes: Axes, runs: Sequence[Run], lr: float, kind: Row, legend: dict[str, str]) -> None:
     """Both arms at one lr, with either statistics where they differ, and the edge of stability."""
-    batch, running = key.format("batch"), key.format("running")
+    _, keys, measure = kind
+    batch, running = keys["batch"], keys["running"]
     for cell in panels.cells(axes, runs, [lr], batch):
         label = legend[cell[0].norm]
-        panels.curve(axes, cell, partial(READ[key], key=batch), log=True, label=label)
+        panels.curve(axes, cell, lambda run: measure(run, "batch"), log=True, label=label)
         known = [run for run in cell if running in run and run.norm != "none"]
         if known:
-            read, name = partial(READ[key], key=running), style.ARMS[known[0].norm].name
+            read, name = partial(measure, statistics="running"), style.arm(known[0].norm).name
             label = label.replace(name, f"{name}, running statistics", 1)
             panels.curve(axes, known, read, log=True, linestyle=RUNNING, label=label)
-    edge(axes, panels.at_lr(runs, lr), batch)
+    draw_edge(axes, at_lr(runs, lr), batch)
 
 
-def all_lrs(axes: Axes, runs: Sequence[Run], key: str) -> None:
+def all_lrs(axes: Axes, runs: Sequence[Run], kind: Row) -> None:
     """lr times the measure at every lr, the mean over seeds, darker for larger ones; its edge."""
-    batch = key.format("batch")
-    if grids.absent(axes, runs, batch):
+    _, keys, measure = kind
+    batch = keys["batch"]
+    if sweeps.absent(axes, runs, batch):
         return
     panels.log_axis(axes)
     for norm in panels.PAIR:
-        cells = grids.by_option([r for r in runs if r.norm == norm and batch in r], "optimizer.lr")
+        cells = by_option([r for r in runs if r.norm == norm and batch in r], "optimizer.lr")
         for number, cell in enumerate(cells.values()):
-            steps, values = align([times_lr(run, partial(READ[key], key=batch)) for run in cell])
+            steps, values = align([times_lr(run, measure(run, "batch")) for run in cell])
             mean = panels.drawable(average(values, log=True), log=True)
-            axes.plot(steps, mean, **look(norm, number, len(cells)))
-    edge(axes, runs, batch, scaled=True)
+            axes.plot(steps, mean, **shade_of(norm, number, len(cells)))
+    draw_edge(axes, runs, batch, is_scaled=True)
 
 
-def look(norm: str, number: int, of: int) -> dict[str, Any]:
+def shade_of(norm: str, number: int, of: int) -> dict[str, Any]:
     """The line of an arm at the `number`-th of so many settings, the last one darkest."""
-    arm = style.ARMS[norm]
+    arm = style.arm(norm)
     share = 0.65 * (1 - number / (of - 1)) if of > 1 else 0.0
     return {"color": arm.tint(share), "linewidth": 1.1, "marker": arm.marker, "markersize": 2}
 
@@ -151,15 +140,15 @@ def look(norm: str, number: int, of: int) -> dict[str, Any]:
 # The edge of stability
 
 
-def edge(axes: Axes, runs: Sequence[Run], key: str, scaled: bool = False) -> None:
-    """The edge of stability, times lr if `scaled`, if the panel shows anything and it is known.
+def draw_edge(axes: Axes, runs: Sequence[Run], key: str, is_scaled: bool = False) -> None:
+    """The edge of stability, times lr if `is_scaled`, if the panel shows anything and it is known.
 
     A line, or where the lr changes a curve at the steps of `key`.
     """
     if not axes.axison:
         return
-    steps, levels = shared_edge([run for run in runs if key in run], key, scaled)
-    known, name = levels[np.isfinite(levels)], formula(runs[0])
+    steps, levels = shared_edge([run for run in runs if key in run], key, is_scaled)
+    known, name = levels[np.isfinite(levels)], edge_formula(runs[0])
     line: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9}
     if not len(known):
         return
@@ -170,32 +159,23 @@ def edge(axes: Axes, runs: Sequence[Run], key: str, scaled: bool = False) -> Non
     panels.explain(axes, f"{name} (times lr: {name.replace('/lr', '')})", **line)
 
 
-def shared_edge(runs: Sequence[Run], key: str, scaled: bool) -> Series:
+def shared_edge(runs: Sequence[Run], key: str, is_scaled: bool) -> Series:
     """The edge of stability at the steps of `key`; NaN where it is not known or not one for all."""
-    of = partial(own_edge, key=key)
-    steps, levels = align([times_lr(run, of) if scaled else of(run) for run in runs])
+    of = partial(edge_at, key=key)
+    steps, levels = align([times_lr(run, of(run)) if is_scaled else of(run) for run in runs])
     low, high = np.fmin.reduce(levels, axis=0), np.fmax.reduce(levels, axis=0)
     return steps, np.where(np.isclose(low, high, rtol=1e-6, atol=0), low, np.nan)
 
 
-def own_edge(run: Run, key: str) -> Series:
+def edge_at(run: Run, key: str) -> Series:
     """The edge of stability of a run at the steps of `key`."""
     steps, _ = run[key]
-    return steps, edge_of_stability(run, steps, key == BATCH_SHARPNESS.format("batch"))
+    return steps, edge_of_stability(run, steps, key == batch_sharpness.CURVATURE["batch"])
 
 
-def times_lr(run: Run, of: Callable[[Run], Series]) -> Series:
-    """A series times the learning rate."""
-    steps, values = of(run)
-    with np.errstate(invalid="ignore"):  # an infinite edge where a schedule starts at 0
-        return steps, learning_rates(run, steps) * values
-
-
-def formula(run: Run) -> str:
-    """The edge of stability as legends call it; β is the momentum."""
-    if not run.option("optimizer.momentum"):
-        return EDGE
-    return "2(1+β)/(1+2β)/lr" if run.option("optimizer.nesterov") else "2(1+β)/lr"
+def scaled(run: Run, of: Callable[[Run], Series]) -> Series:
+    """A measure times the lr of each step."""
+    return times_lr(run, of(run))
 
 
 # Notes

@@ -13,34 +13,34 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnstudy.figures import grids, panels, style
+from bnstudy.figures import panels, style, sweeps
 from bnstudy.figures.sharpness import unconverged
-from bnstudy.results import OUTLIERS, Run, Values, gradient_share, outlier_ratio
+from bnstudy.measures import spectrum
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.spectrum import OUTLIERS, gradient_share, outlier_ratio, smoothed_density
+from bnstudy.results import Run
 
 EXPERIMENTS = ("spectra",)
 LR = 0.1
-NODES, WEIGHTS = "spectrum/{}_nodes", "spectrum/{}_weights"
-SHARE, EIGENVALUES = "spectrum/{}_gradient_share", "spectrum/{}_eigenvalues"
 # By norm and statistics: what the titles add.
-ARMS = {
+ROWS = {
     ("none", "batch"): "",
     ("batch", "batch"): ", batch statistics",
     ("batch", "running"): ", running statistics",
 }
-WIDTH = 0.01  # of the Gaussians that smooth a density, as a share of the spectrum's width
-POINTS = 600
 NARROWEST = 0.1  # of a common x axis that a spectrum may take, or it has axes of its own
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Densities, a row per arm and a column per step; below, gradient shares and outliers."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
-    rows = rows_of(shown)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
+    rows = shown_rows(shown)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 2.9 + 1.5 * len(rows)), layout="constrained")
         grid = figure.add_gridspec(len(rows) + 1, 6)
-        steps = steps_of(shown)
+        steps = shown_steps(shown)
         span = 6 // len(steps)
         columns: list[list[Axes]] = [[] for _ in steps]
         for i, (norm, statistics) in enumerate(rows):
@@ -48,59 +48,60 @@ def draw(runs: Sequence[Run]) -> Figure:
             row = [figure.add_subplot(grid[i, start : start + span]) for start in starts]
             cell = [run for run in shown if run.norm == norm]
             for j, axes in enumerate(row):
-                if not grids.absent(axes, cell, NODES.format(statistics), norm, LR):
+                if not sweeps.absent(axes, cell, spectrum.NODES.format(statistics), norm, lr):
                     density(axes, panels.lowest_seeds(cell)[0], statistics, steps[j])
                     columns[j].append(axes)
             panels.outermost(row).set_ylabel(density_label(norm, statistics))
         share, outliers = (figure.add_subplot(grid[-1, 3 * i : 3 * i + 3]) for i in range(2))
-        over_training(share, chosen, SHARE, gradient_share)
+        curves_over_training(share, chosen, lr, spectrum.SHARE, gradient_share)
         share.set(
             title="gradient in the top eigenspace", ylabel="share of ‖g‖²", ylim=(-0.03, 1.03)
         )
-        over_training(outliers, chosen, EIGENVALUES, outlier_ratio)
+        curves_over_training(outliers, chosen, lr, spectrum.EIGENVALUES, outlier_ratio)
         outliers.set(title="outliers", ylabel=f"λ₁ / λ$_{{{OUTLIERS + 1}}}$")
         panels.legend(figure, [share, outliers])
         same = [share_axes(column) for column in columns]
         but = "" if all(same) else " unless their ranges differ tenfold"
         notes = (
-            f"lr {LR}; Hessian of the training batch. Densities: run with the lowest seed, "
-            f"{draws(shown)}; smoothed by Gaussians, σ = {100 * WIDTH:.0f} % of each one's range; "
-            f"in a column on the same axes{but}.",
+            f"lr {style.number(lr)}; "
+            "Hessian of the training batch. Densities: run with the lowest seed, "
+            f"{draws_note(shown)}; smoothed by Gaussians, σ = {100 * spectrum.WIDTH:.0f} % of each "
+            f"one's range; in a column on the same axes{but}.",
             f"Share: in the span of the top {OUTLIERS} eigenvectors. Both below: batch statistics; "
             f"λ₁ / λ$_{{{OUTLIERS + 1}}}$ is not finite where λ$_{{{OUTLIERS + 1}}}$ ≤ 0.",
-            unconverged(shown, EIGENVALUES.format("batch"), count=OUTLIERS + 1),
+            unconverged(shown, spectrum.EIGENVALUES.format("batch"), count=OUTLIERS + 1),
             panels.seeds_note(shown),
         )
         panels.finish(figure, runs, chosen, *notes, shown=shown)
     return figure
 
 
-def rows_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def shown_rows(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Norm and statistics of the rows: those with running statistics where they were recorded."""
     return [
         (norm, statistics)
-        for norm, statistics in ARMS
+        for norm, statistics in ROWS
         if statistics == "batch"
-        or any(run.norm == norm and NODES.format(statistics) in run for run in runs)
+        or any(run.norm == norm and spectrum.NODES.format(statistics) in run for run in runs)
     ]
 
 
 def density_label(norm: str, statistics: str) -> str:
     """The y axis of a row of densities."""
-    return f"density\n{style.ARMS[norm].name}{ARMS[norm, statistics]}".replace(", ", ",\n")
+    return f"density\n{style.arm(norm).name}{ROWS[norm, statistics]}".replace(", ", ",\n")
 
 
-def steps_of(runs: Sequence[Run]) -> list[int]:
+def shown_steps(runs: Sequence[Run]) -> list[int]:
     """The first, a middle and the last of the steps that all arms' lowest seeds have."""
-    key = NODES.format("batch")
+    key = spectrum.NODES.format("batch")
     recorded = [set(run[key][0].tolist()) for run in panels.lowest_seeds(runs) if key in run]
     steps = sorted(set.intersection(*recorded)) if recorded else []
     return sorted({steps[0], steps[len(steps) // 2], steps[-1]}) if steps else [0]
 
 
-def draws(runs: Sequence[Run]) -> str:
+def draws_note(runs: Sequence[Run]) -> str:
     """How many random vectors the densities are from, in words; "" if that is not known."""
-    key = NODES.format("batch")
+    key = spectrum.NODES.format("batch")
     counts = [run[key][1].shape[1] for run in runs if key in run]
     if not counts:
         return ""
@@ -109,11 +110,11 @@ def draws(runs: Sequence[Run]) -> str:
 
 def density(axes: Axes, run: Run, statistics: str, step: int) -> None:
     """The smoothed spectral density of a run at the last recorded step up to `step`, log axis."""
-    steps, nodes = run[NODES.format(statistics)]
-    weights = run[WEIGHTS.format(statistics)][1]
+    steps, nodes = run[spectrum.NODES.format(statistics)]
+    weights = run[spectrum.WEIGHTS.format(statistics)][1]
     row = max(0, int(np.searchsorted(steps, step, side="right")) - 1)
-    xs, values, floor = smoothed(nodes[row], weights[row])
-    arm = style.ARMS[run.norm]
+    xs, values, floor = smoothed_density(nodes[row], weights[row])
+    arm = style.arm(run.norm)
     if len(xs):
         # Far below the floor, because the axis may be shared with a density that goes deeper.
         values = np.maximum(values, 1e-9 * floor)
@@ -137,28 +138,11 @@ def share_axes(column: Sequence[Axes]) -> bool:
     return True
 
 
-def smoothed(nodes: Values, weights: Values) -> tuple[Values, Values, float]:
-    """Eigenvalues [P], their density [P], and the smallest density that one eigenvalue makes.
-
-    `nodes` and `weights` [D, I] are a Gauss quadrature for each of D random vectors; every node is
-    a Gaussian. What is not finite is left out; nothing is left of a spectrum of one value.
-    """
-    known = np.isfinite(nodes) & np.isfinite(weights)
-    if not known.any() or np.ptp(nodes[known]) == 0:
-        return np.array([]), np.array([]), 0.0
-    centres, shares = nodes[known], weights[known] / known.any(axis=1).sum()
-    low, high = centres.min(), centres.max()
-    sigma = WIDTH * (high - low)
-    xs = np.linspace(low - 4 * sigma, high + 4 * sigma, POINTS)
-    heights = np.exp(-0.5 * ((xs[:, None] - centres) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
-    values = heights @ shares
-    ends = min(values[np.abs(xs - low).argmin()], values[np.abs(xs - high).argmin()])
-    return xs, values, 0.1 * float(max(ends, 1e-12 * values.max()))
-
-
-def over_training(axes: Axes, runs: Sequence[Run], key: str, read: panels.Read) -> None:
+def curves_over_training(
+    axes: Axes, runs: Sequence[Run], lr: float, key: str, read: panels.Read
+) -> None:
     """One curve per arm, with statistics of the batch."""
-    for cell in panels.cells(axes, runs, [LR], key.format("batch")):
+    for cell in panels.cells(axes, runs, [lr], key.format("batch")):
         log = read is outlier_ratio
-        panels.curve(axes, cell, read, log=log, label=panels.describe(cell))
+        panels.curve(axes, cell, read, log=log, label=panels.seeds_label(cell))
     panels.step_axis(axes, runs)

@@ -14,31 +14,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy.figures import panels, style
-from bnstudy.results import Run, own_step
+from bnstudy.measures import consecutive_gradients as consecutive
+from bnstudy.measures import landscape
+from bnstudy.measures.grids import at_lr
+from bnstudy.measures.landscape import own_step
+from bnstudy.results import Run
 
 EXPERIMENTS = ("vgg",)
 LR = 0.1
-KEY = "consecutive_gradients/change"
 
 
 def draw(runs: Sequence[Run]) -> Figure:
     """Consecutive gradients: last layer, all parameters; beside them the change on one batch."""
     chosen = panels.choose(runs, EXPERIMENTS)
-    shown = panels.at_lr(chosen, LR)
+    lr = panels.lr_of(chosen, LR)
+    shown = at_lr(chosen, lr)
     with style.context():
         figure = Figure(figsize=(style.WIDTH, 3.8), layout="constrained")
         last, every, right = figure.subplots(1, 3, sharey=True)
         layer = chosen[0].layers[-1]
-        change(last, chosen, f"{KEY}/{layer}")
-        change(every, chosen, KEY)
-        change(right, chosen, panels.CHANGE)
+        change_curves(last, chosen, lr, f"{consecutive.CHANGE}/{layer}")
+        change_curves(every, chosen, lr, consecutive.CHANGE)
+        change_curves(right, chosen, lr, landscape.CHANGE)
         last.set(title=f"wrong: two batches,\nlast layer ({layer})", ylabel="‖g(t + 1) − g(t)‖")
         every.set(title="wrong: two batches,\nall parameters")
         right.set(title="right: one batch,\nall parameters", ylabel="‖∇L(θ − lr g) − ∇L(θ)‖")
         panels.outermost([last, every, right])
         panels.legend(figure, [last, every, right])
         notes = (
-            f"lr {LR}. Left, middle: what much copied code calls gradient predictiveness. The "
+            f"lr {style.number(lr)}. "
+            "Left, middle: what much copied code calls gradient predictiveness. The "
             "gradients of successive steps are of different batches, so their difference holds the "
             "noise of sampling besides the change of the gradient; right: the same step, on the "
             "batch of step t alone.",
@@ -48,9 +53,9 @@ def draw(runs: Sequence[Run]) -> Figure:
     return figure
 
 
-def change(axes: Axes, runs: Sequence[Run], key: str) -> None:
+def change_curves(axes: Axes, runs: Sequence[Run], lr: float, key: str) -> None:
     """A change of the gradient over one step, one curve per arm."""
-    read: panels.Read = own_step if key == panels.CHANGE else lambda run: run[key]
-    for cell in panels.cells(axes, runs, [LR], key):
+    read: panels.Read = own_step if key == landscape.CHANGE else lambda run: run[key]
+    for cell in panels.cells(axes, runs, [lr], key):
         panels.curve(axes, cell, read, log=True)
     panels.step_axis(axes, runs)

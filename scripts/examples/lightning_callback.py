@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bnstudy.data import digits
 from bnstudy.lightning import ObserveCallback
+from bnstudy.measures.landscape import CHANGE, edges
 from bnstudy.probes.landscape import Landscape
-from bnstudy.results import edges, load_run
+from bnstudy.results import load_run
 
 STEPS = 40
 
@@ -65,7 +66,7 @@ def main(folder: Path) -> None:
     trainer.fit(Classifier(), loader)
 
     run = load_run(directory)
-    steps, low, high = edges(run, "landscape/gradient_change")
+    steps, low, high = edges(run, CHANGE)
     for row in range(len(steps)):
         print(f"step {steps[row]:2}: gradient change from {low[row]:.3f} to {high[row]:.3f}")
     figure = Figure(figsize=(4, 3), layout="constrained")

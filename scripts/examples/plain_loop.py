@@ -12,10 +12,11 @@ from torch import nn
 
 from bnstudy.data import digits
 from bnstudy.figures import figure4, style
+from bnstudy.measures.landscape import effective_beta
 from bnstudy.observe import Observer
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
-from bnstudy.results import effective_beta, load_runs
+from bnstudy.results import load_runs
 
 LR, STEPS, BATCH_SIZE = 0.1, 60, 64
 

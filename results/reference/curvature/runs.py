@@ -6,16 +6,21 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bnstudy.claims import CLAIMS, NO_RUNS, curvature, judge, to_markdown
+from bnstudy.claims import CLAIMS, NO_RUNS, judge, to_markdown
+from bnstudy.measures.batch_sharpness import batch_sharpness_at_edge
+from bnstudy.measures.hessian_trace import final_trace
+from bnstudy.measures.sharpness import sharpness_at_edge
+from bnstudy.measures.spectrum import median_share, typical_outlier_ratio
+from bnstudy.measures.train import trained_steps
 from bnstudy.results import Run, load_runs
 
 EXPERIMENTS = ("curvature", "curvature_deep_linear", "spectra", "theory")
 MEASURES: dict[str, Callable[[Run], float]] = {
-    "sharpness_over_edge": curvature.sharpness_at_edge,
-    "batch_sharpness_over_edge": curvature.batch_sharpness_at_edge,
-    "trace": lambda run: curvature.final_trace(run, "batch"),
-    "gradient_share": curvature.median_share,
-    "outlier_ratio": curvature.median_ratio,
+    "sharpness_over_edge": sharpness_at_edge,
+    "batch_sharpness_over_edge": batch_sharpness_at_edge,
+    "trace": final_trace,
+    "gradient_share": median_share,
+    "outlier_ratio": typical_outlier_ratio,
 }
 
 
@@ -38,7 +43,7 @@ def main() -> None:
         writer.writerow(("experiment", "norm", "lr", "seed", "outcome", "steps", *MEASURES))
         for name, own in runs.items():
             for run in own:
-                steps = int(run["train/loss"][0][-1]) + 1
+                steps = trained_steps(run) + 1
                 row = (name, run.norm, run.lr, run.seed, run.outcome, steps)
                 writer.writerow((*row, *(measured(run, of) for of in MEASURES.values())))
     about = [claim for claim in CLAIMS if {arm.experiment for arm in claim.arms} & set(EXPERIMENTS)]

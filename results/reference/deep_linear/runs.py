@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bnstudy.results import Run, effective_beta, load_runs
+from bnstudy.measures.internal_covariate_shift import COSINE
+from bnstudy.measures.landscape import beta_times_lr
+from bnstudy.measures.series import late, median
+from bnstudy.measures.train import LOSS
+from bnstudy.results import Run, load_runs
 
 NORMS = ("none", "batch", "l1", "l2", "linf")
 FROM = 1000  # the first step of the medians
@@ -21,17 +25,11 @@ IN_CSV = ("{:.4f}", "{:.3f}", "{:.3f}", "{:.0f}")
 IN_TABLE = ("{:.3f}", "{:.2f}", "{:.2f}", "{:.0f}")
 
 
-def measure(run: Run) -> tuple[float, float, float, float]:
+def measure(run: Run) -> tuple[float, ...]:
     """What stands in COLUMNS."""
-    steps, beta = effective_beta(run)
-    smoothness = float(np.median(beta[steps >= FROM])) * run.lr / 2
-    return smoothness, cosine(run, 9), cosine(run, 17), float(run["train/loss"][1][-1])
-
-
-def cosine(run: Run, layer: int) -> float:
-    """The median of the cosine at a layer."""
-    steps, values = run[f"internal_covariate_shift/cosine/layer{layer}"]
-    return float(np.nanmedian(values[steps >= FROM]))
+    smoothness = median(late(beta_times_lr(run), FROM)) / 2
+    cosines = (median(late(run[f"{COSINE}/layer{layer}"], FROM)) for layer in (9, 17))
+    return smoothness, *cosines, float(run[LOSS][1][-1])
 
 
 def main() -> None:

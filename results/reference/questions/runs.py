@@ -8,9 +8,9 @@ import csv
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from bnstudy.claims import CLAIMS, NO_RUNS, OTHERS, judge, to_markdown
+from bnstudy.measures.series import at_the_end
+from bnstudy.measures.train import ACCURACY, final_percent, trained_steps
 from bnstudy.results import Run, load_runs
 
 EXPERIMENTS = (
@@ -36,10 +36,9 @@ OPTIONS = {
 
 def measure(run: Run) -> tuple[str, str, int]:
     """Percent of the test set at the end, of the training batches of the last tenth; the steps."""
-    steps, accuracies = run["train/accuracy"]
-    last = accuracies[steps >= 0.9 * run.config["steps"]]
-    tested = f"{100 * run['test/accuracy'][1][-1]:.2f}" if run.outcome == "finished" else ""
-    return tested, f"{100 * np.mean(last):.2f}" if len(last) else "", int(steps[-1]) + 1
+    tested = f"{final_percent(run):.2f}" if run.outcome == "finished" else ""
+    last = at_the_end(run, run[ACCURACY], 0.1)
+    return tested, f"{100 * last.mean():.2f}" if len(last) else "", trained_steps(run) + 1
 
 
 def main() -> None:
