@@ -18,6 +18,16 @@ from omegaconf import OmegaConf
 
 from bnstudy.app import CONFIGS
 from bnstudy.figures import style
+from bnstudy.measures import (
+    activations,
+    batch_sharpness,
+    landscape,
+    moments,
+    sharpness,
+    weights,
+)
+from bnstudy.measures.train import TEST_ACCURACY
+from bnstudy.recorder import ACCURACY, LOSS
 from bnstudy.results import Run, load_runs
 from bnstudy.wandb_mirror import from_environment, let_go
 
@@ -154,7 +164,7 @@ def recorded_by(runs: Sequence[Run]) -> Recorded:
     """What runs have recorded, under the keys that their mirror in W&B has."""
     keys = {key for run in runs for key in run.records}
     bands = {f"{key}/{edge}" for key in keys for edge in ("min", "max")}
-    beta = {"landscape/effective_beta"} if "landscape/gradient_change" in keys else set()
+    beta = {landscape.EFFECTIVE_BETA} if landscape.CHANGE in keys else set()
     return Recorded(frozenset(keys | bands | beta), frozenset((run.norm, run.lr) for run in runs))
 
 
@@ -280,22 +290,22 @@ def panels(
         for kind, what, log in (("l2", "‖G − G′‖", True), ("cosine", "cos(G, G′)", False))
     ]
     seen = [
-        line(f"{layer}: {what}", band(f"activations/{kind}/{layer}"), log=False)
-        for layer in of("activations/percentiles")
+        line(f"{layer}: {what}", band(f"{kind}/{layer}"), log=False)
+        for layer in of(activations.PERCENTILES)
         for kind, what in (
-            ("percentiles", "15th to 85th percentile"),
-            ("variance", "variance of the units"),
+            (activations.PERCENTILES, "15th to 85th percentile"),
+            (activations.VARIANCE, "variance of the units"),
         )
     ]
-    moments = [
-        line(f"{layer}: {kind} of the units", band(f"moments/{kind}/{layer}"), log=False)
-        for layer in of("moments/mean")
+    unit_moments = [
+        line(f"{layer}: {kind} of the units", band(f"{moments.PREFIX}{kind}/{layer}"), log=False)
+        for layer in of(moments.MEAN)
         for kind in ("mean", "variance")
     ]
     linear = "deep_linear" in experiment
     landscapes = {
-        "Figures 4, 12: landscape along the gradient, VGG": landscape(log=False),
-        "Figures 10, 13: landscape along the gradient, linear network": landscape(log=True),
+        "Figures 4, 12: landscape along the gradient, VGG": along_gradient(log=False),
+        "Figures 10, 13: landscape along the gradient, linear network": along_gradient(log=True),
     }
     if experiment != SINGLE:  # which may be any network
         landscapes.pop(list(landscapes)[not linear])
@@ -304,7 +314,7 @@ def panels(
         "Figure 3: internal covariate shift": shift,
         **landscapes,
         "Figures 1c, 2, 6, 9: activations": seen,
-        "Figure 8: moments": moments,
+        "Figure 8: moments": unit_moments,
         "Curvature": curvature(),
         "Runs compared": compared(),
     }
@@ -313,18 +323,18 @@ def panels(
 def training() -> list[Any]:
     """Accuracy and loss over training."""
     return [
-        line("training accuracy", ["train/accuracy"], log=False),
-        line("test accuracy", ["test/accuracy"], log=False),
-        line("training loss", ["train/loss"], log=True),
+        line("training accuracy", [ACCURACY], log=False),
+        line("test accuracy", [TEST_ACCURACY], log=False),
+        line("training loss", [LOSS], log=True),
     ]
 
 
 def curvature() -> list[Any]:
     """Sharpness, curvature along the gradient, and length of the weights."""
     return [
-        line("sharpness, batch statistics", ["sharpness/batch_eigenvalues/max"], log=True),
-        line("g′Hg / ‖g‖², batch statistics", band("batch_sharpness/batch_curvature"), log=False),
-        line("‖w‖", ["weights/norm"], log=False),
+        line("sharpness, batch statistics", [f"{sharpness.EIGENVALUES['batch']}/max"], log=True),
+        line("g′Hg / ‖g‖², batch statistics", band(batch_sharpness.CURVATURE["batch"]), log=False),
+        line("‖w‖", [weights.NORM], log=False),
     ]
 
 
@@ -348,12 +358,12 @@ def compared() -> list[Any]:
     ]
 
 
-def landscape(log: bool) -> list[Any]:
+def along_gradient(log: bool) -> list[Any]:
     """Loss, always on a logarithmic axis, gradient change and effective smoothness."""
     return [
-        line("L(θ − ηg)", band("landscape/loss"), log=True),
-        line("‖∇L(θ − ηg) − ∇L(θ)‖", band("landscape/gradient_change"), log),
-        line("effective smoothness", ["landscape/effective_beta"], log),
+        line("L(θ − ηg)", band(landscape.LOSS), log=True),
+        line("‖∇L(θ − ηg) − ∇L(θ)‖", band(landscape.CHANGE), log),
+        line("effective smoothness", [landscape.EFFECTIVE_BETA], log),
     ]
 
 

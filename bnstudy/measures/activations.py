@@ -12,6 +12,7 @@ from bnstudy.measures.series import at_the_end, mean
 from bnstudy.results import Run, Series, Steps, Values
 
 HISTOGRAM, RANGE = "activations/histogram", "activations/range"
+VARIANCE = "activations/variance"
 PERCENTILES = "activations/percentiles"  # 15, 50, 85 of each of U units
 ZEROS, WITHIN = "activations/zeros", "activations/within"
 LATE = 1 / 3  # the share of the run over which a trained network is looked at
