@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bnstudy.params import Params, add_scaled, dot, length, normal_like
+from bnstudy.params import Params, add_scaled, dot, length, normal_like, unit
 from bnstudy.update import Loss, Update
 
 if TYPE_CHECKING:
@@ -105,11 +105,10 @@ def start_near(gradient: Params, seed: int) -> Params:
     32 steps of twelve small networks it took 659 products where random starts took 769. The random
     part makes up for eigenvectors that it is nearly orthogonal to.
     """
-    noise, size = normal_like(gradient, seed), length(gradient)
-    if size == 0:
+    noise = normal_like(gradient, seed)
+    if length(gradient) == 0:
         return noise
-    unit = {name: tensor / size for name, tensor in gradient.items()}
-    return add_scaled(unit, noise, RANDOM_PART / float(length(noise)))
+    return add_scaled(unit(gradient), noise, RANDOM_PART / float(length(noise)))
 
 
 def signs_like(a: Params, seed: int) -> Params:

@@ -35,6 +35,20 @@ def length(a: Params) -> Tensor:
     return torch.stack([_wide(tensor).abs().square().sum() for tensor in a.values()]).sum().sqrt()
 
 
+def times(a: Params, factor: Tensor) -> Params:
+    """a times a scalar tensor, in the dtypes of a.
+
+    A product of two scalar tensors would have the wider of their dtypes.
+    """
+    return {name: (tensor * factor).to(tensor.dtype) for name, tensor in a.items()}
+
+
+def unit(a: Params) -> Params:
+    """a divided by its length, in the dtypes of a; nan where the length is zero."""
+    size = length(a)
+    return {name: (tensor / size).to(tensor.dtype) for name, tensor in a.items()}
+
+
 def cosine(a: Params, b: Params) -> Tensor:
     """The cosine of the angle between a and b, a float64 scalar; nan where one of them is zero."""
     return dot(a, b) / (length(a) * length(b))

@@ -69,3 +69,10 @@ def test_normal_like_is_a_function_of_the_seed_and_leaves_the_global_generator()
     assert torch.equal(flat(first), flat(again))
     assert not torch.equal(flat(first), flat(other))
     assert {n: t.dtype for n, t in first.items()} == {n: t.dtype for n, t in a.items()}
+
+
+def test_a_scalar_parameter_keeps_its_dtype():
+    """Torch gives the product of two scalars the wider of their dtypes; lengths are float64."""
+    a = {"weight": torch.tensor([3.0, 0.0]), "alpha": torch.tensor(4.0)}
+    torch.testing.assert_close(p.unit(a)["alpha"], torch.tensor(0.8))
+    torch.testing.assert_close(p.times(a, p.length(a))["alpha"], torch.tensor(20.0))

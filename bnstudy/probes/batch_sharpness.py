@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bnstudy.curvature import Statistics, read_statistics
-from bnstudy.params import dot, length
+from bnstudy.params import dot, length, unit
 from bnstudy.update import Update, count_samples
 
 
@@ -46,11 +46,10 @@ class BatchSharpness:
             for batch in batches:
                 loss = replace(batch, statistics=statistics)
                 _, grads = loss.value_and_grad(update.params)
-                size = length(grads)
                 # Of length 1 first: the square of a large gradient would overflow.
-                unit = {name: grad / size for name, grad in grads.items()}
-                curvatures.append(dot(unit, loss.hvp(update.params, unit)))
-                sizes.append(size)
+                along = unit(grads)
+                curvatures.append(dot(along, loss.hvp(update.params, along)))
+                sizes.append(length(grads))
             measured[f"{statistics}_curvature"] = torch.stack(curvatures)
             measured[f"{statistics}_gradient_norm"] = torch.stack(sizes)
         return measured

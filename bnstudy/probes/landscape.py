@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.params import Params, add_scaled, length, normal_like, subtract
+from bnstudy.params import Params, add_scaled, length, normal_like, subtract, times
 from bnstudy.update import Update
 
 
@@ -64,8 +64,7 @@ class Landscape:
             measured |= {"curve_step_size": etas, "curve_loss": torch.stack(losses)}
         if self.random_direction:
             direction = normal_like(update.grads, update.seed_of("landscape"))
-            scale = size / length(direction)
-            direction = {name: tensor * scale for name, tensor in direction.items()}
+            direction = times(direction, size / length(direction))
             losses, changes = _walk(update, direction, _step_sizes(update, self.multiples))
             measured |= {"random_loss": losses, "random_gradient_change": changes}
         return measured

@@ -23,7 +23,7 @@ from bnstudy.curvature import (
     start_near,
     top_eigenvalues,
 )
-from bnstudy.params import Params, dot, length, normal_like
+from bnstudy.params import Params, dot, normal_like, unit
 from bnstudy.update import Loss, Update, count_samples
 
 
@@ -113,11 +113,10 @@ class Spectrum:
         ]
         start = start_near(grads, update.seed_of("spectrum"))
         top = top_eigenvalues(product, start, self.count, self.tolerance, self.iterations)
-        size = length(grads)
-        unit = {name: grad / size for name, grad in grads.items()}
+        along = unit(grads)
         shares = torch.full((self.count,), torch.nan, dtype=torch.float64)
         for n, vector in enumerate(top.vectors):
-            shares[n] = dot(vector, unit) ** 2
+            shares[n] = dot(vector, along) ** 2
         return {
             "nodes": torch.stack([nodes for nodes, _ in draws]),
             "weights": torch.stack([weights for _, weights in draws]),
