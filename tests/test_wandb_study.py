@@ -447,11 +447,12 @@ def test_figures_are_drawn_from_the_records_that_wandb_has(runs, script, monkeyp
     api = FakeApi(runs)
     monkeypatch.setattr("bnstudy.wandb_records._api", lambda: api)
     drawn: list[str] = []
-    monkeypatch.setattr(
-        script("figures"),
-        "draw",
-        lambda _, found, __: drawn.extend(r.directory.name for r in found),
-    )
+
+    def draw(name, figure, found, out, kinds):
+        drawn.extend(run.directory.name for run in found)
+        return True
+
+    monkeypatch.setattr(script("figures"), "draw", draw)
     assert script("figures").main(["figure3b", "--wandb", "bnstudy", "--out", "out"]) == 0
     assert sorted(drawn) == sorted(path.name for path in (runs / "deep_linear").iterdir())
     assert len(list(Path("results/wandb/me/bnstudy/demo/deep_linear").iterdir())) == 8
