@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnstudy.header import DataFacts
 from bnstudy.memory_format import laid_out
+from bnstudy.record import DataFacts
 from bnstudy.seeds import Stream, derive_seed
 from bnstudy.tasks import CLASSIFICATION, REGRESSION, cross_entropy, half_sum_of_squares
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnstudy.header import NOT_SCIENCE_OF_DATA
+from bnstudy.record import NOT_SCIENCE_OF_DATA
 
 
 def known_digest(options: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ except ImportError as error:
     ) from error
 
 from bnstudy.observe import Criterion, Observer, Pair, Probes
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 
 
 class ObserveCallback(Callback):

@@ -22,10 +22,9 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils.rnn import PackedSequence
 
 from bnstudy.data import Batch
-from bnstudy.header import DataFacts, Header, fingerprint
 from bnstudy.layers import find_layers, find_norms
 from bnstudy.params import Params, add_scaled, copy_of, trainable
-from bnstudy.recorder import Recorder, count_steps, read_header
+from bnstudy.record import DataFacts, Header, Recorder, count_steps, fingerprint, read_header
 from bnstudy.seeds import Stream, derive_seed, noise_state, set_noise_state
 from bnstudy.tasks import CLASSIFICATION, REGRESSION
 from bnstudy.untouched import refuse_changes, traces

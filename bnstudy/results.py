@@ -23,13 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnstudy.header import NOT_SCIENCE, NOT_SCIENCE_OF_DATA
-from bnstudy.recorder import LOSS, LR, parse
-
-try:
-    import orjson
-except ModuleNotFoundError:  # the study needs its speed, and probes alone do not
-    orjson = None
+from bnstudy.record import LOSS, LR, NOT_SCIENCE, NOT_SCIENCE_OF_DATA, parse
 
 Steps = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -185,7 +179,7 @@ def load_run(directory: Path | str, keys: Sequence[str] = ("",)) -> Run:
     lines = _read_lines(path)
     header = _read_header(path, next(lines, (1, b"", True))[1])
     for number, raw, is_last in lines:
-        line = _parse(raw)
+        line = parse(raw)
         if line is None and is_last:
             break
         if line is None or not ("end" in line or isinstance(line.get("step"), int)):
@@ -279,17 +273,6 @@ def _arrays(columns: dict[str, "_Column"]) -> dict[str, tuple[Any, Any]]:
         steps = shared.setdefault(column.steps.tobytes(), np.frombuffer(column.steps, np.int64))
         found[key] = (steps, column.values())
     return found
-
-
-def _parse(raw: bytes) -> dict[str, Any] | None:
-    """A line of a record as `recorder.parse`, several times as fast where orjson is there."""
-    if orjson is None:
-        return parse(raw)
-    try:
-        line = orjson.loads(raw) if raw.endswith(b"\n") else None
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) else None
 
 
 class _Holes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help and a refusal do not 
     import torch
 
     from bnstudy.data import DataSet
-    from bnstudy.recorder import Mirror
+    from bnstudy.record import Mirror
     from bnstudy.update import Probe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,7 @@ def train_recorded(session: Session, anew: bool) -> str:
     """
     from bnstudy import checkpoint
     from bnstudy.params import copy_of
-    from bnstudy.recorder import Recorder, count_steps, read_header
+    from bnstudy.record import Recorder, count_steps, read_header
     from bnstudy.train import train
 
     options, directory = session.options, session.directory
@@ -172,7 +172,7 @@ def check_writable(results: Path) -> None:
 
 def past_outcome(directory: Path, header: dict[str, Any]) -> str | None:
     """How an earlier run of this config ended; None if there is none or it was interrupted."""
-    from bnstudy.recorder import read_header, read_outcome, refuse_other_config
+    from bnstudy.record import read_header, read_outcome, refuse_other_config
 
     path = directory / "run.jsonl"
     existing = read_header(path)

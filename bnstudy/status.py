@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnstudy.lock import is_locked
-from bnstudy.recorder import LOSS, Line, find_damage, open_record, parse, read_end, read_header
+from bnstudy.record import LOSS, Line, find_damage, open_record, parse, read_end, read_header
 
 TAIL = 1_000_000  # bytes: the last lines of a record, some of which hold histograms
 

@@ -7,7 +7,6 @@ interrupted one goes on where it was.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,12 +14,12 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from bnstudy.curvature import (
+from bnstudy.lanczos import (
     Matrix,
     Statistics,
     matrix_of,
@@ -30,7 +29,7 @@ from bnstudy.curvature import (
 )
 from bnstudy.observe import Criterion, Pair, observe
 from bnstudy.params import Params, add_scaled, dot, length, normal_like
-from bnstudy.recorder import dumps
+from bnstudy.record import continued, parse, write_line
 from bnstudy.seeds import Stream, derive_seed
 from bnstudy.tasks import correct
 from bnstudy.update import Loss
@@ -407,29 +406,25 @@ def write(
 
     Raises FileExistsError if the file holds another surface, ValueError if it is broken.
     """
-    done = _resume(path, header, points)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
+    size, done = _resume(path, header, points)
+    with continued(path, size) as file:
         if done is None:
-            file.write(dumps({"header": header}) + "\n")
+            write_line(file, {"header": header})
         report(done or 0)
         for number, point in enumerate(points[done or 0 :], start=(done or 0) + 1):
-            measured = measure_at(point)
-            file.write(dumps({"at": point, **measured}) + "\n")
-            file.flush()
+            write_line(file, {"at": point, **measure_at(point)})
             report(number)
 
 
-def _resume(path: Path, header: dict[str, Any], points: Sequence[Point]) -> int | None:
-    """How many points a file holds, None without a header; what is torn at its end is cut off."""
-    if not path.exists():
-        return None
-    *whole, torn = path.read_bytes().split(b"\n")
-    os.truncate(path, path.stat().st_size - len(torn))
-    if not whole:
-        return None
+def _resume(path: Path, header: dict[str, Any], points: Sequence[Point]) -> tuple[int, int | None]:
+    """The bytes before what is torn at the end, and how many points they hold; None: no header."""
+    raws = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    if raws and not raws[-1].endswith(b"\n"):
+        raws.pop()
+    if not raws:
+        return 0, None
     try:
-        existing, *lines = (json.loads(line) for line in whole)
+        existing, *lines = (cast("dict[str, Any]", parse(raw)) for raw in raws)
         there = existing["header"]["asked"]
         found = [tuple(line["at"]) for line in lines]
     except (ValueError, KeyError, TypeError) as error:
@@ -446,7 +441,7 @@ def _resume(path: Path, header: dict[str, Any], points: Sequence[Point]) -> int 
         )
     if found != list(points[: len(found)]):
         raise ValueError(f"{path} is broken, its points are not in order: move it away.")
-    return len(found)
+    return sum(map(len, raws)), len(found)
 
 
 def _shown(asked: dict[str, Any], key: str) -> str:

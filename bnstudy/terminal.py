@@ -7,7 +7,7 @@ that cannot be written to, on a full disk or a terminal that is gone, ends the v
 import sys
 import time
 
-from bnstudy.recorder import ACCURACY, LOSS, Line, Mirror
+from bnstudy.record import ACCURACY, LOSS, Line, Mirror
 
 SECONDS_PER_LINE = 10.0
 

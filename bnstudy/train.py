@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bnstudy.data import DataSet
 from bnstudy.evaluation import evaluate
 from bnstudy.params import Params, copy_of, dot, trainable
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 from bnstudy.schedules import constant
 from bnstudy.seeds import Stream, derive_seed, seed_noise
 from bnstudy.tasks import accuracy

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bnstudy.measures.summary import derived, single_numbers
-from bnstudy.recorder import Line, dumps
+from bnstudy.record import Line, dumps
 from bnstudy.results import Run, load_run
 
 if TYPE_CHECKING:  # it takes a second to import: a run without it does not wait for it

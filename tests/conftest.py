@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from zygote import Zygote
 
 from bnstudy.data import Batch, DataSet
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 from bnstudy.results import load_runs
 from bnstudy.train import train
 from bnstudy.update import Probe

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnstudy.header import DataFacts, Header
+from bnstudy.record import DataFacts, Header
 
 Line = dict[str, Any]
 

@@ -12,8 +12,8 @@ ALLOWED = {
     "bnstudy": set(),
     "params": {"torch"},
     "seeds": {"torch"},
-    "header": set(),
-    "digests": {"header"},
+    "record": set(),
+    "digests": {"record"},
     "tasks": {"torch"},
     "evaluation": {"torch", "data", "params", "seeds", "tasks", "update"},
     "download": {"lock", "rich"},
@@ -22,7 +22,7 @@ ALLOWED = {
         "torchvision",
         "rich",
         "seeds",
-        "header",
+        "record",
         "tasks",
         "memory_format",
         "download",
@@ -35,39 +35,38 @@ ALLOWED = {
     "untouched": {"torch", "params"},
     "derivatives": {"torch", "params"},
     "update": {"torch", "data", "layers", "params", "seeds", "untouched", "derivatives"},
-    "curvature": {"torch", "params", "update", "scipy"},
-    "probes": {"torch", "update", "params", "curvature", "layers", "tasks", "probes"},
+    "lanczos": {"torch", "params", "update", "scipy"},
+    "probes": {"torch", "update", "params", "lanczos", "layers", "tasks", "probes"},
     "surfaces": {
-        *("torch", "params", "recorder", "tasks", "update", "seeds", "observe", "curvature"),
+        *("torch", "params", "record", "tasks", "update", "seeds", "observe", "lanczos"),
         *("surface_plots", "figures", "matplotlib"),
     },
     "surface_plots": {"figures", "matplotlib", "plotly"},
     "layers": {"torch"},
     "observe": {
-        *("torch", "params", "update", "layers", "data", "recorder", "seeds", "header"),
+        *("torch", "params", "update", "layers", "data", "record", "seeds"),
         *("tasks", "untouched"),
     },
-    "lightning": {"torch", "observe", "data", "recorder", "lightning"},
-    "recorder": set(),
+    "lightning": {"torch", "observe", "data", "record", "lightning"},
     "checkpoint": {"torch"},
-    "terminal": {"recorder", "rich"},
-    "wandb_mirror": {"recorder", "results", "measures", "wandb"},
+    "terminal": {"record", "rich"},
+    "wandb_mirror": {"record", "results", "measures", "wandb"},
     "wandb_records": {"wandb"},
     "schedules": set(),
     "train": {
-        *("torch", "update", "params", "data", "recorder", "schedules", "seeds"),
+        *("torch", "update", "params", "data", "record", "schedules", "seeds"),
         *("evaluation", "tasks"),
     },
-    "results": {"header", "recorder"},
+    "results": {"record"},
     "lock": set(),
-    "status": {"lock", "recorder"},
-    "measures": {"results", "recorder", "measures"},
+    "status": {"lock", "record"},
+    "measures": {"results", "record", "measures"},
     "figures": {"results", "measures", "figures", "matplotlib"},
     "claims": {"results", "measures", "claims"},
     "streams": set(),
     "interruption": set(),
     "session": {
-        *("torch", "checkpoint", "data", "interruption", "lock", "terminal", "params", "recorder"),
+        *("torch", "checkpoint", "data", "interruption", "lock", "terminal", "params", "record"),
         *("train", "update", "wandb_mirror"),
     },
     "__main__": {"app"},
@@ -131,7 +130,7 @@ def test_a_probe_knows_no_other_probe():
 
 
 # Who measures and who reads measures; observe and lightning train in a loop of one's own.
-SPELL_KEYS = {"probes", "train", "evaluation", "observe", "lightning", "recorder", "measures"}
+SPELL_KEYS = {"probes", "train", "evaluation", "observe", "lightning", "record", "measures"}
 
 
 def test_nobody_but_who_measures_and_the_measures_spells_a_metric_key():

@@ -11,7 +11,8 @@ import torch
 from conftest import build, small_config
 from torch import Tensor, nn
 
-from bnstudy.curvature import (
+from bnstudy.data import Batch
+from bnstudy.lanczos import (
     IN_A_ROW,
     RANDOM_PART,
     quadrature,
@@ -19,7 +20,6 @@ from bnstudy.curvature import (
     start_near,
     top_eigenvalues,
 )
-from bnstudy.data import Batch
 from bnstudy.norms import BatchNorm, GroupNorm
 from bnstudy.params import Params, add_scaled, dot, length, normal_like, subtract
 from bnstudy.probes.batch_sharpness import BatchSharpness

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bnstudy.curvature import key_of
 from bnstudy.derivatives import disagreement
+from bnstudy.lanczos import key_of
 from bnstudy.observe import observe
 from bnstudy.params import Params
 from bnstudy.probes.sharpness import Sharpness

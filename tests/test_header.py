@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from bnstudy import digests
-from bnstudy.header import KNOWN_BY_OPTIONS, NOT_SCIENCE, DataFacts, Header, fingerprint
+from bnstudy.record import KNOWN_BY_OPTIONS, NOT_SCIENCE, DataFacts, Header, fingerprint
 
 TINY = ["steps=1", "model.width=0.0625", "batch_size=8", "data.held_out=100", "probe_every=2"]
 QUIET = ["wandb.mode=disabled", "progress=none", "device=cpu", "threads=1"]

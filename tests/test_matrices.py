@@ -20,7 +20,7 @@ from test_curvature import (
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bnstudy.curvature import linear_operator, signs_like, top_eigenvalues
+from bnstudy.lanczos import linear_operator, signs_like, top_eigenvalues
 from bnstudy.norms import BatchNorm
 from bnstudy.observe import observe
 from bnstudy.params import Params, dot, normal_like

@@ -17,7 +17,7 @@ from bnstudy.models.resnet import ResNet
 from bnstudy.models.vgg import VGG
 from bnstudy.norms import BatchNorm, GhostBatchNorm
 from bnstudy.params import add_scaled, copy_of, normal_like, subtract, trainable
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 from bnstudy.train import gradients, train
 from bnstudy.update import Loss
 

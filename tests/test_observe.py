@@ -26,7 +26,7 @@ from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
 from bnstudy.probes.scale_and_shift import ScaleAndShift
 from bnstudy.probes.theory import Theory
-from bnstudy.recorder import Recorder, count_steps
+from bnstudy.record import Recorder, count_steps
 from bnstudy.results import load_run, load_runs
 from bnstudy.update import Layer, Update, seed_noise
 

@@ -8,7 +8,7 @@ from conftest import build, options, run, small_config
 from scipy.stats import wasserstein_distance
 from torch import nn
 
-from bnstudy.curvature import mean_of, signs_like, top_eigenvalues
+from bnstudy.lanczos import mean_of, signs_like, top_eigenvalues
 from bnstudy.observe import observe
 from bnstudy.params import add_scaled, copy_of, dot, normal_like
 from bnstudy.probes.drift import Drift

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from bnstudy.recorder import Recorder, count_steps, read_header, read_outcome
+from bnstudy.record import Recorder, count_steps, read_header, read_outcome
 
 HEADER = {"fingerprint": "a", "config": {"lr": 0.1, "model": {"depth": 2}}}
 

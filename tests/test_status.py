@@ -9,7 +9,7 @@ from conftest import ROOT
 from filelock import FileLock
 
 from bnstudy.lock import is_locked
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 from bnstudy.status import read_pace, read_status
 
 HEADER = {"fingerprint": "a", "config": {"steps": 40}}

@@ -13,8 +13,8 @@ from matplotlib.colors import Normalize
 from torch import nn
 
 from bnstudy import surface_plots, surfaces
-from bnstudy.curvature import matrix_of
 from bnstudy.data import Batch
+from bnstudy.lanczos import matrix_of
 from bnstudy.observe import observe
 from bnstudy.params import Params, add_scaled, cosine, dot, length
 from bnstudy.surface_plots import draw, load_surface, page

@@ -27,7 +27,7 @@ from bnstudy.data import first_look, image_folder
 from bnstudy.download import download
 from bnstudy.figures import style
 from bnstudy.lock import is_locked, locked
-from bnstudy.recorder import Recorder, count_steps, find_damage, read_outcome
+from bnstudy.record import Recorder, count_steps, find_damage, read_outcome
 from bnstudy.results import load_runs
 from bnstudy.status import read_status
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bnstudy import checkpoint
 from bnstudy.data import Batch
 from bnstudy.params import add_scaled
-from bnstudy.recorder import Recorder, count_steps
+from bnstudy.record import Recorder, count_steps
 from bnstudy.train import evaluate, penalty, take_step, train
 from bnstudy.update import Update
 

@@ -25,7 +25,7 @@ from wandb_server import KEY, Server, Uploaded
 from zygote import Forked, Zygote
 
 from bnstudy.figures import discover
-from bnstudy.recorder import Line
+from bnstudy.record import Line
 from bnstudy.wandb_mirror import pool, run_id, summarize
 
 SMALL = ["model.depth=11", "model.width=0.0625", "batch_size=16", "data.held_out=1600"]
@@ -41,7 +41,7 @@ DRIVER = """
 import json, sys, time
 from pathlib import Path
 from unittest.mock import ANY
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 from bnstudy.wandb_mirror import wandb_run
 
 header, options, directory = json.loads(sys.argv[1]), json.loads(sys.argv[2]), Path("run")

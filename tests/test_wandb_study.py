@@ -21,7 +21,7 @@ from bnstudy import claims
 from bnstudy.figures import discover, style
 from bnstudy.measures.summary import single_numbers
 from bnstudy.measures.train import final_accuracy
-from bnstudy.recorder import Line, dumps
+from bnstudy.record import Line, dumps
 from bnstudy.results import load_run, load_runs
 from bnstudy.wandb_mirror import View, check_settings, run_id, run_name
 from bnstudy.wandb_records import download

@@ -27,7 +27,7 @@ from bnstudy.measures import (
     weights,
 )
 from bnstudy.measures.train import TEST_ACCURACY
-from bnstudy.recorder import ACCURACY, LOSS
+from bnstudy.record import ACCURACY, LOSS
 from bnstudy.results import Run, load_runs
 from bnstudy.wandb_mirror import from_environment, let_go
 

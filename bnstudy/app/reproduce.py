@@ -284,7 +284,7 @@ def try_to_build(cfg: DictConfig) -> Session:
 def estimate(job: Planned) -> float:
     """Seconds that a run takes, from a few of its steps with and without probes."""
     from bnstudy.evaluation import evaluate
-    from bnstudy.recorder import Recorder
+    from bnstudy.record import Recorder
     from bnstudy.train import train
 
     cfg = job.cfg.copy()

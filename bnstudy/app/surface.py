@@ -15,8 +15,8 @@ from yaml import YAMLError
 from bnstudy.app.schema import check_positive_int
 from bnstudy.app.train import CANNOT_START, build, sentence
 from bnstudy.figures import style
-from bnstudy.header import NOT_SCIENCE_OF_DATA
 from bnstudy.lock import locked
+from bnstudy.record import NOT_SCIENCE_OF_DATA
 from bnstudy.results import Run, load_run
 from bnstudy.session import describe_device, versions
 from bnstudy.surface_plots import draw, load_surface, page

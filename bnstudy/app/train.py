@@ -31,7 +31,7 @@ from bnstudy import interruption, streams
 from bnstudy.app import CONFIGS, overrides, sweeps, wandb_agent
 from bnstudy.app.schema import check, check_options, check_positive_int
 from bnstudy.digests import known_digest, remember_digest
-from bnstudy.header import (
+from bnstudy.record import (
     KNOWN_BY_OPTIONS,
     NOT_SCIENCE,
     NOT_SCIENCE_OF_DATA,

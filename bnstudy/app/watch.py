@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from bnstudy.app import CONFIGS
-from bnstudy.recorder import Line, read_header
+from bnstudy.record import Line, read_header
 from bnstudy.wandb_mirror import run_name
 
 RUNS = Path("results/runs")

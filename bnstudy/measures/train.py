@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from bnstudy.measures.series import at_the_end, mean, median, window
-from bnstudy.recorder import ACCURACY, LOSS, LR
+from bnstudy.record import ACCURACY, LOSS, LR
 from bnstudy.results import Run, Series, Steps, Values
 
 SUBSET = "train/subset_accuracy"  # on a fixed subset of the training images

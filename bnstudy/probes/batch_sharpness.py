@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bnstudy.curvature import Statistics, read_statistics
+from bnstudy.lanczos import Statistics, read_statistics
 from bnstudy.params import dot, length, unit
 from bnstudy.update import Update, count_samples
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bnstudy.curvature import (
+from bnstudy.lanczos import (
     Matrix,
     Statistics,
     blocks,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, tensor
 
-from bnstudy.curvature import (
+from bnstudy.lanczos import (
     Matrix,
     Statistics,
     blocks,

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bnstudy.curvature import (
+from bnstudy.lanczos import (
     Matrix,
     Product,
     Statistics,

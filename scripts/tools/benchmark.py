@@ -29,9 +29,9 @@ from torchvision.transforms import Compose, Normalize, RandomCrop, RandomHorizon
 from bnstudy import surfaces
 from bnstudy.app import CONFIGS
 from bnstudy.app.train import build, describe
-from bnstudy.curvature import top_eigenvalues
 from bnstudy.data import Batch, DataSet
 from bnstudy.inits import xavier_uniform
+from bnstudy.lanczos import top_eigenvalues
 from bnstudy.memory_format import FORMATS, laid_out
 from bnstudy.models.deep_linear import DeepLinear
 from bnstudy.models.resnet import ResNet
@@ -41,7 +41,7 @@ from bnstudy.params import dot, length, normal_like, trainable
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.sharpness import Sharpness
-from bnstudy.recorder import Recorder
+from bnstudy.record import Recorder
 from bnstudy.results import load_run
 from bnstudy.session import choose_device, describe_device
 from bnstudy.train import gradients, train

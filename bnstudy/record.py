@@ -1,6 +1,7 @@
-"""The record of a run: one file of JSON lines, and the views that mirror it."""
+"""The record of a run, one file of JSON lines: its header, who writes it, and who reads it."""
 
 import gzip
+import hashlib
 import json
 import math
 import os
@@ -8,9 +9,15 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast
+
+try:
+    import orjson
+except ModuleNotFoundError:  # the study needs its speed, and probes alone do not
+    orjson = None
 
 Line = dict[str, Any]
 Mirror = Callable[[Line], None]
@@ -25,6 +32,80 @@ END_BYTES = 1000  # an end line is shorter
 STEP = re.compile(rb'\{"step": ?(\d+)[,}]')
 NEXT_STEP = b'}\n{"step": '  # after a whole line
 OTHERS = (b'{"header"', b'{"end"')
+
+# Keys of the config that say how and where a run is executed, and labels. Runs that differ only in
+# these are the same run.
+NOT_SCIENCE = (
+    "results",
+    "device",
+    "threads",
+    "memory_format",
+    "progress",
+    "wandb",
+    "save_every",
+    "keep_every",
+    "save_seconds",
+    "force",
+    "scale",
+)
+NOT_SCIENCE_OF_DATA = ("root", "cache", "download", "url", "name")
+# Data sets whose content follows from their options: they are made from them, or every file is
+# compared with a published checksum. The content of all others is told by a digest.
+KNOWN_BY_OPTIONS = tuple(
+    f"bnstudy.data.{name}" for name in ("digits", "deep_linear", "cifar10", "cifar100")
+)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The facts of a data set that readers use; None where a loop of one's own does not say it."""
+
+    name: str  # for captions, such as CIFAR-10
+    task: str | None = None  # classification or regression
+    classes: int | None = None  # 0 for a regression
+    train_samples: int | None = None
+    test_samples: int | None = None
+    digest: str | None = None  # of all inputs and targets
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a record, complete: whoever writes one builds it here.
+
+    `config` is the resolved config and `choices` the option of every config group. `steps` and
+    `batch_size` (samples per step) are those of the whole run. `layers` are in forward order.
+    """
+
+    experiment: str
+    scale: str
+    choices: dict[str, Any]
+    config: dict[str, Any]
+    fingerprint: str
+    layers: list[str]
+    data: DataFacts
+    steps: int
+    batch_size: int
+    device: str
+    memory_format: str
+    versions: dict[str, str]
+    started: str  # ISO 8601
+    git: str = "unknown"
+
+    def line(self) -> dict[str, Any]:
+        """The header as `run.jsonl` has it."""
+        return asdict(self)
+
+
+def fingerprint(config: Mapping[str, Any], digest: str | None = None) -> str:
+    """What makes two runs the same run: a hash of the scientific config and the data's digest.
+
+    The digest is None for data whose content follows from the config.
+    """
+    science = {key: value for key, value in config.items() if key not in NOT_SCIENCE}
+    data = config.get("data", {})
+    science["data"] = {k: v for k, v in data.items() if k not in NOT_SCIENCE_OF_DATA}
+    text = json.dumps([science, digest], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Recorder:
@@ -53,8 +134,7 @@ class Recorder:
         unpack(self.path)
         existing = read_header(self.path)
         if existing is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("w", encoding="utf-8")
+            self._file = continued(self.path, 0)
             self._write({"header": header})
         else:
             refuse_other_config(existing, header, self.path)
@@ -63,9 +143,9 @@ class Recorder:
                     f"{self.path}: line {damage} is damaged; the run goes on before it.",
                     stacklevel=2,
                 )
-            self._seconds = _truncate(self.path, step)
+            size, self._seconds = _kept(self.path, step)
+            self._file = continued(self.path, size)
             self._replay()
-            self._file = self.path.open("a", encoding="utf-8")
         self._started = time.monotonic() - self._seconds
 
     def log(self, step: int, record: Line) -> bool:
@@ -123,10 +203,23 @@ class Recorder:
                         mirror(line)
 
     def _write(self, line: Line) -> None:
-        self._file.write(dumps(line) + "\n")
-        self._file.flush()
+        write_line(self._file, line)
         for mirror in self.mirrors:
             mirror(line)
+
+
+def continued(path: Path, size: int) -> IO[str]:
+    """A file of JSON lines, opened to go on after its first `size` bytes; made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", encoding="utf-8")
+    file.truncate(size)
+    return file
+
+
+def write_line(file: IO[str], line: Line) -> None:
+    """Append a line, and leave nothing of it in a buffer."""
+    file.write(dumps(line) + "\n")
+    file.flush()
 
 
 def read_header(path: Path) -> Line | None:
@@ -149,10 +242,14 @@ def read_header(path: Path) -> Line | None:
 def parse(raw: bytes) -> Line | None:
     """A line of a record; None for one that is torn: without its end, or no JSON object."""
     try:
-        line = json.loads(raw.decode()) if raw.endswith(b"\n") else None
+        line = _loads(raw) if raw.endswith(b"\n") else None
     except ValueError:  # what is no UTF-8 is no JSON
         return None
     return line if isinstance(line, dict) else None
+
+
+def _loads(raw: bytes) -> Any:
+    return json.loads(raw.decode()) if orjson is None else orjson.loads(raw)
 
 
 def read_lines(path: Path) -> Iterator[tuple[bytes, Line]]:
@@ -284,16 +381,15 @@ def refuse_other_config(existing: Line, header: Line, path: Path) -> None:
     )
 
 
-def _truncate(path: Path, step: int) -> float:
-    """Drop the lines from `step` on, the end line and all after damage; the seconds at the cut."""
+def _kept(path: Path, step: int) -> tuple[int, float]:
+    """The bytes and seconds before `step`, before the end line, and before damage."""
     seconds, size = 0.0, 0
     for raw, line in read_lines(path):
         if "end" in line or line.get("step", -1) >= step:
             break
         seconds = line.get("time", seconds)
         size += len(raw)
-    os.truncate(path, size)
-    return seconds
+    return size, seconds
 
 
 def _plain(value: Any) -> Any:
