@@ -1,6 +1,7 @@
 """CONTRIBUTING's recipes, followed in a copy of the project: each thing is one file and its config.
 
-A norm, a probe, a measure, a figure and a claim are added, trained, drawn, judged and reported.
+A norm, a model, a probe, a measure, a figure, a claim and an experiment are added, trained, drawn,
+judged and reported.
 """
 
 import json
@@ -26,6 +27,38 @@ class Mine(torch.nn.GroupNorm):
         super().__init__(1, num_features)
 ''',
     "configs/norm/mine.yaml": "# Mine.\n_target_: bnstudy.mine.Mine\n_partial_: true\n",
+    "bnstudy/models/tiny.py": '''"""A model of two layers."""
+
+from math import prod
+
+from torch import nn
+
+from bnstudy.models.layer import Layer
+
+
+class Tiny(nn.Sequential):
+    """A hidden layer with a norm, and the outputs."""
+
+    def __init__(self, input_shape, num_outputs, norm, units=8):
+        super().__init__()
+        self.layers = ["layer1", "layer2"]
+        self.add_module("flatten", nn.Flatten())
+        hidden = nn.Linear(prod(input_shape), units)
+        self.add_module("layer1", Layer(hidden, norm(units), nn.ReLU()))
+        self.add_module("layer2", Layer(nn.Linear(units, num_outputs), nn.Identity()))
+''',
+    "configs/model/tiny.yaml": "# Tiny.\n_target_: bnstudy.models.tiny.Tiny\nunits: 8\n",
+    "configs/experiment/mine.yaml": """# @package _global_
+# My norm in my model.
+defaults:
+  - override /model: tiny
+  - override /probes: [landscape, weight_norm]
+  - override /sweep: [norm]
+
+experiment: mine
+steps: 3
+probe_every: 1
+""",
     "bnstudy/probes/weight_norm.py": '''"""The length of all parameters."""
 
 from dataclasses import dataclass
@@ -158,3 +191,14 @@ def test_what_the_recipes_add_is_trained_drawn_judged_and_reported(copy: Path) -
     assert "The parameters have a length" in page
     assert "The length of all parameters" in page
     assert "cannot be drawn" not in page
+
+
+def test_an_experiment_of_one_s_own_runs_its_grid_with_a_model_of_one_s_own(copy: Path) -> None:
+    words = ["experiment=mine", "norm=none,mine", "test_every=null", "wandb.mode=disabled"]
+    call(copy, "train.py", "-m", *words)
+    records = sorted(copy.glob("results/runs/demo/mine/*/run.jsonl"))
+    assert [path.parent.name.split("_")[:2] for path in records] == [
+        ["tiny", "mine"],
+        ["tiny", "none"],
+    ]
+    assert all('"landscape/loss"' in path.read_text() for path in records)
