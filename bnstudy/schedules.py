@@ -25,6 +25,9 @@ def step(
     """1, and `factor` times what it was from every milestone on: He et al. 2015, section 4.2.
 
     Milestones are fractions of the run, the warm-up included.
+
+    >>> [step(n, steps=8) for n in (0, 3, 4, 5)]
+    [1.0, 1.0, 0.1, 0.1]
     """
     _check_milestones(milestones)
     if not _is_number(factor) or not 0 < factor < math.inf:

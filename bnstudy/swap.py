@@ -39,6 +39,12 @@ def swap_norms(
     one with a forward pass of its own unless `replace` names its very class, and in modules that
     compute their norms in a fused function. So it does for a model that is compiled, scripted or
     wrapped for data-parallel training: swap before that.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    >>> swap_norms(model, lambda features: nn.GroupNorm(2, features))
+    {'1': 8}
+    >>> model[1].num_groups
+    2
     """
     kinds = tuple(replace) if isinstance(replace, Sequence) else (replace,)
     if isinstance(norm, nn.Module) or not callable(norm):
