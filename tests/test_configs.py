@@ -19,7 +19,9 @@ BLOCKS = {
     "deep_linear": (["none", "batch"], [1e-6, 1e-7]),
     "deep_linear_lp": (["l1", "l2", "linf"], [1e-6]),
 }
-GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
+GROUPS = sorted(
+    path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "protocol"
+)
 CHOICES = [(group, option) for group in GROUPS for option in options(group)]
 
 

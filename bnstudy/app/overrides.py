@@ -11,7 +11,11 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, O
 
 from bnstudy.app import CONFIGS
 
-GROUPS = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "hydra")
+# A protocol is what experiments share, and no choice of its own.
+NO_GROUPS = ("hydra", "protocol")
+GROUPS = sorted(
+    path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name not in NO_GROUPS
+)
 LISTS = ("probes", "sweep")  # groups of which several options may be chosen
 WHOLE_GRIDS = ("experiment", "scale", "sweep")  # what the axes of a sweep come from
 NEEDED = ("data", "model", "norm", "init", "optimizer", "schedule", "scale")
