@@ -27,7 +27,10 @@ from bnstudy.results import load_runs
 # Of this repository: that in which the notebook lies, or that from which bnstudy was installed.
 PLACES = (Path.cwd(), *Path.cwd().parents, Path(bnstudy.__file__).parents[1])
 RECORDS = next(
-    records for place in PLACES if (records := place / "results/reference/records").is_dir()
+    records
+    for place in PLACES
+    for part in ("results/reference/records", "bnstudy/records")  # of a checkout, of a wheel
+    if (records := place / part).is_dir()
 )
 EXPERIMENTS = ("vgg", "vgg_noise", "vgg_lp", "deep_linear", "deep_linear_lp")
 RUNS = {experiment: load_runs(experiment, RECORDS) for experiment in EXPERIMENTS}

@@ -70,7 +70,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     left = shutil.ignore_patterns("__pycache__")
-    for name in ("bnstudy", "configs"):
+    for name in ("bnstudy", "configs", "results/reference/records"):
         shutil.copytree(ROOT / name, source / name, ignore=left)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     command = [sys.executable, "-c", build, str(made)]
@@ -95,6 +95,9 @@ def test_the_wheel_has_what_the_package_reads(wheel):
             assert (wheel / path.relative_to(ROOT)).is_file(), path
     for path in (ROOT / "configs").rglob("*.yaml"):
         assert (wheel / "bnstudy" / path.relative_to(ROOT)).is_file(), path
+    records = ROOT / "results/reference/records"
+    found = [path.relative_to(records) for path in records.rglob("run.jsonl.gz")]
+    assert found and all((wheel / "bnstudy/records" / path).is_file() for path in found)
     (metadata,) = wheel.glob("*.dist-info/METADATA")
     lines = metadata.read_text().partition("\n\n")[0].splitlines()
     needs = [line for line in lines if line.startswith("Requires-Dist") and "extra ==" not in line]
