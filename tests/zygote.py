@@ -153,6 +153,9 @@ def main() -> None:
     import bnstudy.models.vgg
     import bnstudy.train  # noqa: F401
 
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    atexit.unregister(MEDIA_TMP.cleanup)  # or the first child that ends removes everybody's folder
     torch.set_num_threads(1)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
