@@ -147,13 +147,12 @@ def main() -> None:
     import torch
     import torch._dynamo  # the first optimizer of a process imports it
     import wandb  # noqa: F401
+    from wandb.sdk.data_types._private import MEDIA_TMP
 
     import bnstudy.data
     import bnstudy.figures
     import bnstudy.models.vgg
     import bnstudy.train  # noqa: F401
-
-    from wandb.sdk.data_types._private import MEDIA_TMP
 
     atexit.unregister(MEDIA_TMP.cleanup)  # or the first child that ends removes everybody's folder
     torch.set_num_threads(1)
