@@ -219,8 +219,11 @@ def compare_killed_with_whole(cfg: DictConfig, directory: Path, killed_at: int) 
     assert lines(directory / "killed") == lines(directory / "whole")
 
 
-@pytest.mark.parametrize("model", options("model"))
-@pytest.mark.parametrize("killed_at", [0, 3, 4, 6])
+# With a checkpoint after every second step: before the first, right after one, and in between.
+MOMENTS = [("vgg", 3), ("vgg", 6), *((model, at) for model in options("model") for at in (0, 4))]
+
+
+@pytest.mark.parametrize(("model", "killed_at"), MOMENTS)
 def test_killed_and_resumed_is_the_uninterrupted_record(model, killed_at, tmp_path):
     cfg = small_config(model, "batch", "optimizer.momentum=0.9", "probe_every=2")
     compare_killed_with_whole(cfg, tmp_path, killed_at)
