@@ -370,7 +370,9 @@ class Loss:
         Of `torch.nn.utils.parametrizations` and of the older hooks: for `weight_norm` the weight
         g v / ||v|| in the place of g and v.
         """
-        made: Params = {}
+        names, made = list(names), Params()
+        if not any(_may_be_part(self.model, name) for name in names):
+            return {name: params[name] for name in names}  # no copy of the network for that
         with torch.no_grad(), self._as_training_saw_it(params) as kept:
             for name in names:
                 key, tensor = _reparametrized(self.model, name, kept.tensors)
@@ -674,6 +676,12 @@ def _reparametrized(model: nn.Module, name: str, tensors: Params) -> tuple[str, 
             made = torch.func.functional_call(_Hooked(module, hook), _prefixed(own), ())
             return f"{start}{tensor_name}", made.clone()
     return name, None
+
+
+def _may_be_part(model: nn.Module, name: str) -> bool:
+    """Whether a parameter may be one of several that make a tensor."""
+    hooks = model.get_submodule(name.rpartition(".")[0])._forward_pre_hooks
+    return ".parametrizations." in f".{name}" or bool(hooks)
 
 
 def _is_reparametrized(module: nn.Module) -> bool:
