@@ -31,8 +31,9 @@ def dot(a: Params, b: Params) -> Tensor:
 
 def length(a: Params) -> Tensor:
     """The l2 norm over all tensors together, a float64 scalar."""
-    # Not torch.linalg.vector_norm: on a CPU it is off by 4e-4 for ten million float32 numbers.
-    return torch.stack([_wide(tensor).abs().square().sum() for tensor in a.values()]).sum().sqrt()
+    # In float32 vector_norm is off by 4e-4 for ten million numbers on a CPU, and underflows.
+    lengths = [torch.linalg.vector_norm(_real(t), dtype=torch.float64) for t in a.values()]
+    return torch.linalg.vector_norm(torch.stack(lengths))
 
 
 def times(a: Params, factor: Tensor) -> Params:
@@ -52,6 +53,13 @@ def unit(a: Params) -> Params:
 def cosine(a: Params, b: Params) -> Tensor:
     """The cosine of the angle between a and b, a float64 scalar; nan where one of them is zero."""
     return dot(a, b) / (length(a) * length(b))
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """The tensor, or its absolute values where it is complex, where float64 can be had."""
+    if tensor.device.type == "mps":  # Apple's GPUs have no float64
+        tensor = tensor.cpu()
+    return tensor.to(torch.complex128).abs() if tensor.is_complex() else tensor
 
 
 def _wide(tensor: Tensor) -> Tensor:
