@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_curvature import (
+from test_lanczos import (
     F64,
     batch_of,
     close,

@@ -217,7 +217,8 @@ def varied(experiment: str) -> list[str]:
     if not path.exists():
         return []
     defaults = OmegaConf.load(path).defaults
-    sweeps = [name for entry in defaults for name in entry.get("override /sweep", ())]
+    choices = [entry for entry in defaults if not isinstance(entry, str)]  # others are protocols
+    sweeps = [name for entry in choices for name in entry.get("override /sweep", ())]
     keys = [key for name in sweeps for key in OmegaConf.load(CONFIGS / "sweep" / f"{name}.yaml")]
     groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
     return [
