@@ -466,7 +466,7 @@ def test_a_layer_has_the_gradient_of_its_bias_and_not_of_gamma_and_beta():
     update = update_of(model, nn.functional.mse_loss, batch, lr=0.1)
     grads = {name: torch.full_like(grad, 2.0) for name, grad in update.grads.items()}
     measured = Gradients(layers=["layer1"])(replace(update, grads=grads))
-    assert measured["norm/layer1"] == 2 * (12 + 4) ** 0.5
+    assert measured["norm/layer1"].item() == pytest.approx(2 * (12 + 4) ** 0.5)
     assert measured["norm"].item() == pytest.approx(2 * (12 + 4 + 8) ** 0.5)
     with pytest.raises(ValueError, match="'layer2' is not in the model"):
         Gradients(layers=["layer2"])(update)
