@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnstudy.record import DataFacts, Header
+from bnstudy.record import DataFacts, Header, dumps
 
 Line = dict[str, Any]
 
@@ -166,7 +166,7 @@ def write_record(
     written = [{"header": header}, *lines]
     if outcome != "interrupted":
         written.append({"end": {"outcome": outcome, "step": lines[-1]["step"], "seconds": 1.5}})
-    text = "".join(_dumps(line) + "\n" for line in written)
+    text = "".join(dumps(line) + "\n" for line in written)
     (directory / "run.jsonl").write_text(text + torn, encoding="utf-8")
     return directory
 
@@ -553,20 +553,3 @@ def theory(norm: str, layers: list[str], progress: float, rng: np.random.Generat
         }
         line |= {f"theory/{key}/{layer}": value for key, value in of_layer.items()}
     return line
-
-
-def _dumps(line: Line) -> str:
-    try:
-        return json.dumps(line, allow_nan=False)
-    except ValueError:
-        return json.dumps(_named(line), allow_nan=False)
-
-
-def _named(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _named(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_named(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
-    return value
