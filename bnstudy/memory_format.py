@@ -34,5 +34,5 @@ def choose(model: nn.Module, name: str, device: torch.device) -> torch.memory_fo
 
 
 def laid_out(tensor: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """The same numbers in that format; what is no batch of images [N, C, H, W] stays as it is."""
+    """A batch of images [N, C, H, W] in that memory format; any other tensor as it is."""
     return tensor.contiguous(memory_format=memory_format) if tensor.dim() == 4 else tensor

@@ -410,7 +410,7 @@ class Observer:
             self._recorder = Recorder(self._directory, header, self._next - 1)
 
     def _header(self, directory: Path, inputs: Any, lr: float) -> dict[str, Any]:
-        """As scripts/train.py writes it, as far as a loop of one's own says it."""
+        """The header of the record, with the facts that a loop of one's own says."""
         optimizer: dict[str, Any] = {"lr": lr}
         choices = dict(self._choices)
         if self.optimizer is not None:

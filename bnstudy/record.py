@@ -405,7 +405,7 @@ def dumps(line: Line) -> str:
 
 
 def _named(value: Any) -> Any:
-    """The same with numbers that JSON has no literal for as strings that float() reads back."""
+    """A value with its numbers that JSON cannot write as strings that float() reads back."""
     if isinstance(value, dict):
         return {key: _named(item) for key, item in value.items()}
     if isinstance(value, list):

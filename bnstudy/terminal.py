@@ -63,7 +63,7 @@ def progress_lines(name: str, steps: int) -> Mirror:
 
 
 def _while_it_can(mirror: Mirror) -> Mirror:
-    """The same view, which stops at the first line that it cannot write."""
+    """A view that stops at the first line that it cannot write."""
     gone = False
 
     def careful(line: Line) -> None:

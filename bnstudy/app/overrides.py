@@ -167,7 +167,7 @@ def is_option(name: Any) -> bool:
 
 
 def written_out(word: str, override: Override) -> str:
-    """The same override, with the user's folder in the place of ~ if it names the results."""
+    """An override whose results folder has the user's folder for ~; others as they are."""
     value = override.value()
     if override.key_or_group != "results" or not str(value).startswith("~"):
         return word

@@ -486,7 +486,7 @@ def principal_frame(weights: list[Weights], options: argparse.Namespace) -> Fram
 
 
 def moved(params: "Params", device: "torch.device | str") -> "Params":
-    """The same on another device."""
+    """A copy of the point on another device."""
     return {name: tensor.to(device) for name, tensor in params.items()}
 
 

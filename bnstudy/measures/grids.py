@@ -29,7 +29,7 @@ def at_lr(runs: Sequence[Run], lr: float) -> list[Run]:
 
 
 def matched(*blocks: Sequence[Run], by: Sequence[str]) -> list[list[Run]]:
-    """Of every block the runs whose options `by` every other block has too, in the same order."""
+    """The runs of every block whose options `by` occur in all other blocks too, in one order."""
     by_cell = [by_options(block, *by) for block in blocks]
     shared = [cell for cell in by_cell[0] if all(cell in other for other in by_cell)]
     return [[own[cell] for cell in shared] for own in by_cell]

@@ -31,7 +31,7 @@ def _layers(run: Run, name: str) -> list[str]:
 
 
 def _pooled(run: Run, *keys: str) -> list[Values]:
-    """Of each of the keys, all numbers of all layers and steps, where all of them are finite."""
+    """All numbers of all layers and steps for each key, where those of every key are finite."""
     names = _layers(run, keys[-1])
     found = [np.concatenate([run[_key(key, name)][1].ravel() for name in names]) for key in keys]
     known = np.all(np.isfinite(found), axis=0)

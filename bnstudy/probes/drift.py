@@ -65,7 +65,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class _Distribution:
-    """Of all units the mean and standard deviation [C]; of U units the sorted values [U, M]."""
+    """The mean and standard deviation of all units [C], and the sorted values of U units [U, M]."""
 
     mean: Tensor
     std: Tensor
