@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from bnstudy import publish
+from bnstudy.app import publish as app
 
 REFERENCE = ROOT / "results" / "reference"
 FOLDERS = sorted(path.parent.name for path in REFERENCE.glob(f"*/{publish.TEMPLATE}"))
@@ -63,3 +64,18 @@ def test_every_published_folder_is_what_its_records_say(name, tmp_path, monkeypa
     monkeypatch.setattr(publish, "draw", lambda folder, own: [])
     for path in publish.make(tmp_path):
         assert path.read_text() == (REFERENCE / name / path.name).read_text(), path.name
+
+
+def test_pages_about_several_folders_are_what_the_records_say(tmp_path):
+    pages = {template: tmp_path / page.name for template, page in app.PAGES.items()}
+    for page in app.PAGES.values():
+        text = page.read_text()
+        for template in app.PAGES:  # a page with marks is filled between them
+            marks = f"<!-- {template.stem} -->\n", f"<!-- end of {template.stem} -->\n"
+            if marks[0] in text:
+                before, _, rest = text.partition(marks[0])
+                text = before + marks[0] + "old\n" + marks[1] + rest.partition(marks[1])[2]
+        (tmp_path / page.name).write_text(text)
+    publish.render_pages(pages, REFERENCE)
+    for page in app.PAGES.values():
+        assert (tmp_path / page.name).read_text() == page.read_text(), "run scripts/publish.py"

@@ -8,6 +8,12 @@ from bnstudy import publish
 from bnstudy.app import PACKAGE
 
 REFERENCE = PACKAGE.parent / "results" / "reference"
+DOCS = PACKAGE.parent / "docs"
+# Pages about several folders, each with the text that it is made of.
+PAGES = {
+    DOCS / "results.jinja": DOCS / "results.md",
+    DOCS / "findings.jinja": PACKAGE.parent / "README.md",
+}
 EPILOG = """\
 examples:
   python scripts/publish.py                 make every folder again from its own records
@@ -30,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.names or known:
             for path in publish.make(REFERENCE / name):
                 print(path)
+        for path in publish.render_pages(PAGES, REFERENCE):
+            print(path)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
