@@ -26,10 +26,13 @@ from bnstudy.params import Params
 MANY = 10_000
 # Elements of a tensor outside the network of which no copy is made for every pass.
 LARGE = 2**26
-PLAIN = (int, float, complex, bool, str, bytes, type(None), type, torch.dtype, torch.device)
+PLAIN = frozenset(
+    (int, float, complex, bool, str, bytes, type(None), type, torch.dtype, torch.device)
+)
 # Dicts of hooks. A hook is called as it is, and what it keeps is its owner's: so they are the
 # contents of a module, but nothing is looked for in them.
 HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
+OWN = frozenset(("_parameters", "_buffers"))  # of a module
 # Objects of these packages are tools around a network, and no state of it: datasets, optimizers.
 TOOLS = (
     *("torch", "numpy", "bnstudy", "lightning", "pytorch_lightning", "lightning_fabric", "wandb"),
@@ -213,16 +216,19 @@ class Held:
 
     def _module(self, module: nn.Module) -> None:
         own = vars(module)
-        self._contents.append((own, dict(own)))
-        for key, value in dict(own).items():
-            registered = key in ("_parameters", "_buffers") and id(module) in self._of_model
-            if (key in HOOKS or registered) and isinstance(value, dict):
+        was = dict(own)
+        self._contents.append((own, was))
+        registered = HOOKS | OWN if id(module) in self._of_model else HOOKS
+        for key, value in was.items():
+            if type(value) in PLAIN:
+                continue
+            if key in registered and isinstance(value, dict):
                 # `functional_call` is what replaces a network's own tensors.
                 if value:
                     self._registered.append((value, dict(value)))
                 else:
                     self._empty.append(value)
-            elif type(value) not in PLAIN:
+            else:
                 new = self.hold(value)
                 if new is not value:
                     own[key] = new
@@ -371,7 +377,8 @@ def _is_full_of(container: Any, was: Any) -> bool:
     if len(container) != len(was):
         return False
     if isinstance(was, dict):
-        return all(container.get(key, _NONE) is value for key, value in was.items())
+        get = container.get
+        return all(get(key, _NONE) is value for key, value in was.items())
     return all(a is b for a, b in zip(container, was, strict=True))
 
 
