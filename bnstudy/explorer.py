@@ -182,7 +182,9 @@ def networks(runs: Iterable[Run]) -> list[list[Run]]:
         own = found.setdefault(settings(run), {})
         own[same] = max(own.get(same, run), run, key=_records)
     by_network = [list(own.values()) for own in found.values()]
-    return sorted(by_network, key=lambda own: (not any(landscape.LOSS in r for r in own), -len(own)))
+    return sorted(
+        by_network, key=lambda own: (not any(landscape.LOSS in r for r in own), -len(own))
+    )
 
 
 def _records(run: Run) -> int:
@@ -190,7 +192,7 @@ def _records(run: Run) -> int:
 
 
 def arm_names(runs: Sequence[Run]) -> list[str]:
-    """The arm of every run: its norm, and where a norm has several settings what tells them apart."""
+    """The arm of every run: its norm, and what tells several settings of one norm apart."""
     options = [_leaves(run.config.get("norm")) for run in runs]
     names = []
     for run, own in zip(runs, options, strict=True):
@@ -292,7 +294,7 @@ def fitting_block(runs: Sequence[Run]) -> tuple[int, str]:
 
 
 def series(run: Run, stride: int = 1) -> Block:
-    """All that the page draws of a run, of every k-th probed step; what was not recorded is absent."""
+    """All that the page draws of a run at every k-th probed step; what it lacks is absent."""
     parts = {
         "walk": walk(run, stride),
         "shift": shift(run, stride),
@@ -350,7 +352,7 @@ def shift(run: Run, stride: int) -> Block:
 
 
 def histograms(run: Run, stride: int) -> Block:
-    """Of few layers the pooled histograms at z: shares in thousandths [n, CELLS] of one range.
+    """The pooled histograms at z of few layers: shares in thousandths [n, CELLS] of one range.
 
     Beside them the share that a ReLU makes zero.
     """
@@ -375,7 +377,7 @@ def histograms(run: Run, stride: int) -> Block:
 
 
 def drift(run: Run, stride: int) -> Block:
-    """Of few layers, how far the distributions at y, z and a move in a step [standard deviations]."""
+    """The distance that distributions at y, z and a move in a step, of few layers [std]."""
     names = few(
         [n for n in run.layers[:-1] if any(f"{_drift_key(p)}/{n}" in run for p in PLACES.values())]
     )

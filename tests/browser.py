@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,17 @@ BROWSER = next((path for name in BROWSERS if (path := shutil.which(name))), None
 needs_browser = pytest.mark.skipif(
     not BROWSER, reason=f"no headless browser: none of {', '.join(BROWSERS)} is installed"
 )
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
+    "--remote-debugging-pipe",
+)
+# The browser reads from descriptor 3 and writes to 4.
+LAUNCH = """
+import os, sys
+for place, descriptor in ((101, sys.argv[1]), (102, sys.argv[2]), (3, 101), (4, 102)):
+    os.dup2(int(descriptor), place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 SECONDS = 60  # to wait for an answer
 
 
@@ -26,14 +38,12 @@ class Browser:
     """
 
     def __init__(self, profile: Path) -> None:
+        assert BROWSER
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
-        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars")
-        # The browser reads from descriptor 3 and writes to 4.
-        command = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        arguments = [*FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
-            ["sh", "-c", command, "sh", str(BROWSER), *flags, "--remote-debugging-pipe"]
-            + [f"--user-data-dir={profile}", "about:blank"],
+            [sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out), BROWSER, *arguments],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -53,6 +63,8 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        # What the page takes of a processor, whoever else wants it.
+        self.call("Performance.enable", timeDomain="threadTicks")
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """The result of a command of the protocol."""
@@ -93,6 +105,11 @@ class Browser:
         )
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
+
+    def busy(self) -> float:
+        """The seconds of a processor that the page has taken, for scripts, layout and painting."""
+        metrics = self.call("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 
     def wait(self, condition: str) -> None:
         """Wait until an expression is true."""
