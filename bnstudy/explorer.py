@@ -31,10 +31,11 @@ from bnstudy.results import RECORDS, Run, Series, Steps, Values, load_run, setti
 
 NAME = "explorer.html"
 TEMPLATE = Path(__file__).with_name(NAME)
-LARGEST = 1_000_000  # bytes of the block of a network; a larger one keeps every 2nd, 3rd, ... step
+LARGEST = 1_350_000  # bytes of the block of a network; a larger one keeps every 2nd, 3rd, ... step
+OWN = "own"  # the scale of records of one's own loop
 CELLS = 40  # of a histogram
 FEW = 3  # layers whose activations are shown
-POINTS = 200  # of a curve that has a value at every step
+POINTS = 150  # of a curve that has a value at every step
 SPARSE = 5  # of so many points of a spectrum's density one is shown
 # Places of `drift`, as the paper calls what is there: the input of the norm, of the activation
 # function, and of the next layer.
@@ -174,11 +175,13 @@ def networks(runs: Iterable[Run]) -> list[list[Run]]:
     """The runs by network: those that differ in norm, lr and seed only; the most runs first.
 
     Networks whose loss along the gradient was recorded come before the others. Of runs that are one
-    training, of two experiments say, the one that recorded most is kept.
+    training, of two experiments say, the one that recorded most is kept. Records of one's own do
+    not say all that tells two runs apart: of them every one is kept.
     """
     found: dict[str, dict[tuple[Any, ...], Run]] = {}
     for run in runs:
-        same = json.dumps(run.config.get("norm")), run.norm, run.lr, run.option("seed")
+        own_folder = run.directory if run.scale == OWN else None
+        same = json.dumps(run.config.get("norm")), run.norm, run.lr, _seed(run), own_folder
         own = found.setdefault(settings(run), {})
         own[same] = max(own.get(same, run), run, key=_records)
     by_network = [list(own.values()) for own in found.values()]
@@ -192,14 +195,23 @@ def _records(run: Run) -> int:
 
 
 def arm_names(runs: Sequence[Run]) -> list[str]:
-    """The arm of every run: its norm, and what tells several settings of one norm apart."""
+    """The arm of every run: its norm, and what tells its runs of one lr and seed apart: options, folder."""
     options = [_leaves(run.config.get("norm")) for run in runs]
     names = []
     for run, own in zip(runs, options, strict=True):
         rivals = [o for other, o in zip(runs, options, strict=True) if other.norm == run.norm]
         told = [key for key in own if any(rival.get(key) != own[key] for rival in rivals)]
         names.append(" ".join([run.norm, *(f"{key}={own[key]}" for key in told)]))
-    return names
+    cells = [(name, run.lr, _seed(run)) for name, run in zip(names, runs, strict=True)]
+    return [
+        f"{name} {run.directory.name}" if cells.count(cell) > 1 else name
+        for name, run, cell in zip(names, runs, cells, strict=True)
+    ]
+
+
+def _seed(run: Run) -> int:
+    """The seed; 0 for a record of one's own that names none."""
+    return run.option("seed") or 0
 
 
 def titles(found: Sequence[Sequence[Run]]) -> list[str]:
@@ -275,7 +287,7 @@ def facts(run: Run, arm: str) -> Block:
         "norm": run.norm,
         "arm": arm,
         "lr": number(run.lr, digits=6),
-        "seed": run.option("seed"),
+        "seed": _seed(run),
         "outcome": run.outcome,
         "last": train.trained_steps(run),
         "steps": run.option("steps") or train.trained_steps(run) + 1,
