@@ -195,7 +195,7 @@ def _records(run: Run) -> int:
 
 
 def arm_names(runs: Sequence[Run]) -> list[str]:
-    """The arm of every run: its norm, and what tells its runs of one lr and seed apart: options, folder."""
+    """The arm of every run: its norm, with options or folder where two runs would have one name."""
     options = [_leaves(run.config.get("norm")) for run in runs]
     names = []
     for run, own in zip(runs, options, strict=True):

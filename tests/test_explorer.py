@@ -376,6 +376,19 @@ def test_what_panels_say_are_the_measures(shown, runs):
         )
 
 
+@needs_browser
+def test_sharpness_is_shown_against_its_edge(shown, page, runs):
+    shown.open(page, "#network=curvature_deep_linear&lr=1e-6&seed=0&vs=batch&step=40", READY)
+    names = ("curvature_deep_linear", "batch", 1e-6, 0)
+    run = next(r for r in runs if (r.experiment, r.norm, r.lr, r.seed) == names)
+    top = in_digits(run["sharpness/batch_eigenvalues"][1][8, 0])
+    words = said(shown, "#sharpness .readout")
+    assert f"BatchNorm largest eigenvalue {top}, along the gradients " in words
+    assert words.endswith("edge 2e6") and "edge of stability" in said(shown, "#sharpness svg")
+    # The curvature along the gradient is a parabola beside the tangent.
+    assert shown.run("document.querySelectorAll('#walk path.parabola').length") == 2
+
+
 PICTURES = """Object.fromEntries(
     [...document.querySelectorAll('.panel')].map(panel => [panel.id, panel.innerHTML]))"""
 
