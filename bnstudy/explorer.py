@@ -172,9 +172,9 @@ def is_probed(run: Run) -> bool:
 
 
 def networks(runs: Iterable[Run]) -> list[list[Run]]:
-    """The runs by network: those that differ in norm, lr and seed only; the most runs first.
+    """The runs by network: those that differ in norm, lr and seed only.
 
-    Networks whose loss along the gradient was recorded come before the others. Of runs that are one
+    Networks with a record along the gradient come first, of these the tested. Of runs that are one
     training, of two experiments say, the one that recorded most is kept. Records of one's own do
     not say all that tells two runs apart: of them every one is kept.
     """
@@ -184,10 +184,13 @@ def networks(runs: Iterable[Run]) -> list[list[Run]]:
         same = json.dumps(run.config.get("norm")), run.norm, run.lr, _seed(run), own_folder
         own = found.setdefault(settings(run), {})
         own[same] = max(own.get(same, run), run, key=_records)
-    by_network = [list(own.values()) for own in found.values()]
-    return sorted(
-        by_network, key=lambda own: (not any(landscape.LOSS in r for r in own), -len(own))
-    )
+    return sorted((list(own.values()) for own in found.values()), key=_place)
+
+
+def _place(own: Sequence[Run]) -> tuple[bool, bool, int]:
+    """Where a network comes: those with a walk first, of these the tested, of these the largest."""
+    walked = any(landscape.LOSS in run for run in own)
+    return not walked, not any(train.TEST_ACCURACY in run for run in own), -len(own)
 
 
 def _records(run: Run) -> int:

@@ -511,6 +511,18 @@ def test_a_dropped_record_is_drawn_as_the_page_draws_it(shown, page, root, runs)
 
 
 @needs_browser
+def test_a_record_without_losses_of_training_is_drawn_by_its_losses_along_the_gradient(
+    shown, tmp_path
+):
+    record = own_record(tmp_path / "own").directory / "run.jsonl"
+    bare = re.sub(r'"train/loss": ?[\d.]+, ?', "", record.read_text(encoding="utf-8"))
+    drop(shown, "bare.jsonl", bare)
+    shown.wait("location.hash.includes('a=bare.jsonl')")
+    assert "GroupNorm reaches a loss of 2.5 after 2 times" in said(shown, "#says")
+    assert not shown.run("document.querySelectorAll('#walk path.promise').length")
+
+
+@needs_browser
 @pytest.mark.parametrize(
     ("text", "why"),
     [
