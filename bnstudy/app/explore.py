@@ -61,12 +61,15 @@ def found_scales() -> list[str]:
 
 
 def looks(runs: list[explorer.Run]) -> dict[str, explorer.Look]:
-    """How figures draw the norms of these runs; nothing where matplotlib is not installed."""
+    """How figures draw norms, those of these runs and of records that may be dropped on the page.
+
+    Nothing where matplotlib is not installed: the page has two colours of its own.
+    """
     try:
         from bnstudy.figures import style
     except ImportError:
         return {}
-    return {norm: style.arm(norm) for norm in sorted({"none", *(run.norm for run in runs)})}
+    return {norm: style.arm(norm) for norm in sorted({*style.LOOKS, *(run.norm for run in runs)})}
 
 
 def refuse(sentence: str, status: int) -> int:
