@@ -71,6 +71,7 @@ ALLOWED = {
     },
     "__main__": {"app"},
     "publish": {"results", "measures", "figures", "claims", "jinja2"},
+    "explorer": {"results", "record", "measures", "claims"},
     "report": {"results", "measures", "figures", "claims", "matplotlib", "jinja2"},
 }
 RESTRICTED = {

@@ -11,6 +11,7 @@ COMMANDS = {
     "status": "list the runs there are, and where each stands",
     "figures": "draw figures from the records of runs",
     "report": "judge the claims, and write the page",
+    "explore": "write a page to walk through training on, step by step",
     "surface": "measure and draw the loss around the weights of a run",
     "export": "write a table of runs: CSV or Parquet",
     "publish": "make the folders of results/reference again",

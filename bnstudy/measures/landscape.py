@@ -14,6 +14,12 @@ LOSS, CHANGE = "landscape/loss", "landscape/gradient_change"
 STEP_SIZE, GRADIENT = "landscape/step_size", "landscape/gradient_norm"
 # Along a random direction as long as the gradient.
 RANDOM_LOSS, RANDOM_CHANGE = "landscape/random_loss", "landscape/random_gradient_change"
+# The sets of step sizes along the gradient: keys of eta, of the loss there, of the gradient change.
+LINES = (
+    (STEP_SIZE, LOSS, CHANGE),
+    ("landscape/small_step_size", "landscape/small_loss", "landscape/small_gradient_change"),
+    ("landscape/curve_step_size", "landscape/curve_loss", None),
+)
 EFFECTIVE_BETA = "landscape/effective_beta"  # as W&B has it: its panels cannot compute it
 QUARTER = 0.25  # by which two numbers may differ that agree
 NEAR_CHANCE = 0.05  # of training accuracy
