@@ -10,6 +10,7 @@ from bnstudy.probes.hessian_trace import HessianTrace
 from bnstudy.probes.internal_covariate_shift import InternalCovariateShift
 from bnstudy.probes.landscape import Landscape
 from bnstudy.probes.moments import Moments
+from bnstudy.probes.representations import Representations
 from bnstudy.probes.scale_and_shift import ScaleAndShift
 from bnstudy.probes.sharpness import Sharpness
 from bnstudy.probes.spectrum import Spectrum
@@ -27,6 +28,7 @@ __all__ = [
     "InternalCovariateShift",
     "Landscape",
     "Moments",
+    "Representations",
     "ScaleAndShift",
     "Sharpness",
     "Spectrum",
