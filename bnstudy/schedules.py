@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+LARGEST = 600  # of the logarithm of a factor: floats end at exp(709)
+
 
 def constant(step: int, steps: int, warmup: int = 0) -> float:
     """1, after the warm-up."""
@@ -47,6 +49,25 @@ def cosine(step: int, steps: int, floor: float = 0.0, warmup: int = 0) -> float:
     if step < warmup:
         return rising
     return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
+def exponential(step: int, steps: int, decay: float = 5e-4, warmup: int = 0) -> float:
+    """(1 - decay)^-(2 step + 1): the lr that stands for weight decay, decay = lr * weight_decay.
+
+    If the loss is the same for every positive multiple of the weights, SGD at this lr and without
+    weight decay makes the networks that SGD with weight decay makes: Li & Arora 2020, theorem 1.1.
+
+    >>> exponential(0, steps=2, decay=0.5), exponential(1, steps=2, decay=0.5)
+    (2.0, 8.0)
+    """
+    if not _is_number(decay) or not 0 <= decay < 1:
+        raise ValueError(f"schedule.decay={decay} must be a number from 0 to 1, and less than 1.")
+    if -2 * steps * math.log1p(-decay) > LARGEST:
+        raise ValueError(
+            f"schedule.decay={decay} makes the lr grow beyond all numbers in steps={steps}; use a "
+            f"decay below {LARGEST / 2 / steps:.2g}."
+        )
+    return _warmup(step, steps, warmup) * (1 - decay) ** -(2 * step + 1)
 
 
 def _warmup(step: int, steps: int, warmup: int) -> float:

@@ -84,13 +84,17 @@ def test_the_header_of_an_experiment_counts_its_runs(experiment):
     assert f"python scripts/train.py -m experiment={experiment} " in header
 
 
+# What is published of other networks has their optimizer, or their schedule.
+OWN_OPTIMIZER = {"resnet_baseline", "transformer", "transformer_text", "scale_invariance_lr"}
+
+
 @pytest.mark.parametrize("scale", options("scale"))
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_the_paper_s_experiments_and_no_others_have_its_optimizer(experiment, scale):
     cfg, _ = axes(experiment, scale)
     choices = cfg.hydra.runtime.choices
     usual = (choices.optimizer, choices.schedule) == ("sgd", "constant")
-    assert usual == (experiment != "resnet_baseline")
+    assert usual == (experiment not in OWN_OPTIMIZER)
     if usual:
         assert cfg.optimizer.momentum == cfg.schedule.warmup == 0
         assert (cfg.optimizer.weight_decay == 0) == (experiment != "weight_decay")

@@ -8,7 +8,7 @@ import pytest
 from conftest import config, options
 from hydra.utils import instantiate
 
-from bnstudy.schedules import constant, cosine, step
+from bnstudy.schedules import constant, cosine, exponential, step
 
 
 def factors(schedule: Callable[..., float], steps: int, **options: Any) -> list[float]:
@@ -59,7 +59,8 @@ def test_every_option_is_a_positive_factor_of_step_and_steps_alone(option):
     schedule = instantiate(config(f"schedule={option}").schedule)
     first, again = factors(schedule, 100), factors(schedule, 100)
     assert first == again
-    assert all(0 < factor <= 1 for factor in first)
+    highest = math.inf if option == "exponential" else 1
+    assert all(0 < factor <= highest for factor in first)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,8 @@ def test_every_option_is_a_positive_factor_of_step_and_steps_alone(option):
         (constant, {"warmup": -1}, "schedule.warmup=-1 must be a whole number, 0 or more"),
         (constant, {"warmup": True}, "schedule.warmup=True must be a whole number"),
         (step, {"warmup": 1.5}, "schedule.warmup=1.5 must be a whole number"),
+        (exponential, {"decay": 1.0}, "schedule.decay=1.0 must be a number from 0 to 1"),
+        (exponential, {"decay": 1 - 1e-16 * 2}, "grow beyond all numbers in steps=10"),
         (cosine, {"warmup": 10}, "schedule.warmup=10 must be .* less than steps=10"),
         (cosine, {"floor": 1.5}, "schedule.floor=1.5 must be a number from 0 to 1"),
         (cosine, {"floor": math.nan}, "schedule.floor=nan must be a number from 0 to 1"),

@@ -2,6 +2,7 @@
 
 from bnstudy.probes.activations import Activations
 from bnstudy.probes.batch_sharpness import BatchSharpness
+from bnstudy.probes.branches import Branches
 from bnstudy.probes.consecutive_gradients import ConsecutiveGradients
 from bnstudy.probes.covariate_shift import CovariateShift
 from bnstudy.probes.drift import Drift
@@ -20,6 +21,7 @@ from bnstudy.probes.weights import Weights
 __all__ = [
     "Activations",
     "BatchSharpness",
+    "Branches",
     "ConsecutiveGradients",
     "CovariateShift",
     "Drift",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnstudy.params import Params, dot, length, subtract
+from bnstudy.params import Params, add_scaled, dot, length, subtract, unit
 from bnstudy.update import Update, select_layers
 
 
@@ -21,6 +21,7 @@ class Weights:
     reparametrization are those that it makes. Records, for the conv or linear, without its bias:
         norm, norm/<layer>: ||w|| before the step; of all layers together, and of each.
         step, step/<layer>: ||w_new - w||, with momentum and weight decay.
+        rotation/<layer>: the angle between w and w_new, in radians (Kosson et al. 2024).
         distance/<layer>: ||w - w_0||, with w_0 the weights before the first step.
         initial_product/<layer>: <w, w_0>.
         initial_norm/<layer>: ||w_0||.
@@ -46,6 +47,8 @@ class Weights:
             measured |= _moved(update, everything, "")
         for name, weights in layers.items():
             measured |= _moved(update, weights, f"/{name}")
+            old, new = (_part(update, p, weights) for p in (update.params, update.new_params))
+            measured[f"rotation/{name}"] = angle(old, new)
             if update.initial is not None:
                 now, initial = (_part(update, p, weights) for p in (update.params, update.initial))
                 measured[f"distance/{name}"] = length(subtract(now, initial))
@@ -57,6 +60,15 @@ class Weights:
 def _moved(update: Update, weights: list[str], suffix: str) -> dict[str, Tensor]:
     now, new = (_part(update, params, weights) for params in (update.params, update.new_params))
     return {f"norm{suffix}": length(now), f"step{suffix}": length(subtract(new, now))}
+
+
+def angle(a: Params, b: Params) -> Tensor:
+    """The angle between a and b in radians; NaN where one of them is zero.
+
+    By the half of it, which is exact for small angles too: Kahan 2006, section 12.
+    """
+    one, other = (unit({name: tensor.double() for name, tensor in p.items()}) for p in (a, b))
+    return 2 * torch.atan2(length(subtract(one, other)), length(add_scaled(one, other, 1.0)))
 
 
 def _part(update: Update, params: Params, names: list[str]) -> Params:
