@@ -77,6 +77,42 @@ def line(
         axes.fill_between(xs, low, high, color=arm.colour, alpha=0.15, linewidth=0)
 
 
+def against(
+    axes: Axes,
+    runs: Sequence[Run],
+    x: Callable[[Run], float],
+    y: Callable[[Run], float],
+    **look: Any,
+) -> None:
+    """One arm: a number of every run against another that its seeds share, as `line` draws it.
+
+    Nothing where there are no runs.
+    """
+    if runs:
+        xs = sorted({x(run) for run in runs})
+        values = [[y(run) for run in runs if x(run) == place] for place in xs]
+        line(axes, list(runs), xs, values, **look)
+
+
+def dots(
+    axes: Axes, runs: Sequence[Run], place: float, values: Sequence[float], **look: Any
+) -> None:
+    """One arm at a place of an axis of names: a dot for each run, a bar at the median."""
+    known = [value for value in values if np.isfinite(value)]
+    if known:
+        colour = style.arm(runs[0].norm).colour
+        usual: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "color": colour}
+        axes.plot([place] * len(known), known, **(usual | look))
+        ends, middle = [place - 0.16, place + 0.16], float(np.median(known))
+        axes.plot(ends, [middle, middle], color=colour, linewidth=1.6)
+
+
+def name_places(axes: Axes, norms: Sequence[str]) -> None:
+    """The names of norms below an axis of names."""
+    axes.set_xticks(range(len(norms)), [style.arm(norm).short for norm in norms])
+    axes.set_xlim(-0.5, len(norms) - 0.5)
+
+
 def all_depths(runs: Sequence[Run]) -> Callable[[Run], str]:
     """What to call runs of several depths in a caption: "VGG-11, 16 on digits; batch 64 ..."."""
 

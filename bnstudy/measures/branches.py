@@ -23,10 +23,13 @@ def first_branch_shares(run: Run) -> Values:
 def branch_exponent(run: Run) -> float:
     """The exponent a of a share of branches that falls as block^a, at step 0 [1].
 
-    The slope of a line through ln(share) over ln(number of the block), least squares. -1 is the
-    share 1 / depth of De & Smith 2020. NaN where a share is not positive.
+    The slope of a line through ln(share) over ln(number of the block), least squares, over the
+    first of three stages: later ones begin with channels of zeros in their shortcut. -1 is
+    the share 1 / depth of De & Smith 2020. NaN for fewer than three blocks, or where a
+    share is not positive.
     """
     shares = first_branch_shares(run)
+    shares = shares[: len(shares) // 3]
     if len(shares) < 3 or not (np.isfinite(shares) & (shares > 0)).all():
         return float("nan")
     return float(np.polyfit(np.log(np.arange(1, len(shares) + 1)), np.log(shares), 1)[0])

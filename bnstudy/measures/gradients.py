@@ -3,7 +3,7 @@
 import numpy as np
 
 from bnstudy.measures.layers import recorded_layers
-from bnstudy.measures.series import at_first_step
+from bnstudy.measures.series import at_step
 from bnstudy.results import Run, Values
 
 NORM = "gradients/norm"
@@ -18,19 +18,19 @@ def first_gradients(run: Run) -> Values:
     return np.array([run[key][1][0] for key in keys if run[key][0][0] == 0])
 
 
-def growth_per_layer(run: Run) -> float:
-    """By which factor ||dL/dw|| grows from a layer to the one below it, at step 0 [1].
+def growth_per_layer(run: Run, step: int = 0) -> float:
+    """By which factor ||dL/dw|| grows from a layer to the one below it, at a probed step [1].
 
     exp(-slope) of a line through ln ||dL/dw|| over layers, least squares, mean of the slopes of the
     three stages of a plain network. In a stage all layers have as many channels and positions; its
-    first layer, which changes them, is left out. NaN if a length is zero, or a stage has fewer than
-    three layers.
+    first layer, which changes them, is left out. NaN if a length is zero, a stage has fewer than
+    three layers, or the step was not probed.
     """
     names = run.layers[1:-1]
     size = len(names) // 3
     slopes = []
     for stage in (names[i * size + 1 : (i + 1) * size] for i in range(3)):
-        norms = np.array([at_first_step(run[f"{NORM}/{name}"]) for name in stage])
+        norms = np.array([at_step(run[f"{NORM}/{name}"], step) for name in stage])
         known = len(norms) >= 2 and (norms > 0).all()
         slopes.append(np.polyfit(np.arange(len(norms)), np.log(norms), 1)[0] if known else np.nan)
     return float(np.exp(-np.mean(slopes)))

@@ -33,3 +33,8 @@ def matched(*blocks: Sequence[Run], by: Sequence[str]) -> list[list[Run]]:
     by_cell = [by_options(block, *by) for block in blocks]
     shared = [cell for cell in by_cell[0] if all(cell in other for other in by_cell)]
     return [[own[cell] for cell in shared] for own in by_cell]
+
+
+def largest_lr(runs: Sequence[Run], works: Callable[[Run], bool]) -> float:
+    """The largest learning rate of the runs for which `works` says so; 0 for none, NaN of none."""
+    return max((run.lr if works(run) else 0.0 for run in runs), default=math.nan)

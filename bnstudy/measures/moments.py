@@ -1,10 +1,12 @@
 """Mean and variance of units over training, from `probes/moments.py`: figure 8."""
 
+import math
+
 import numpy as np
 
 from bnstudy.measures.layers import recorded_layers
-from bnstudy.measures.series import medians
-from bnstudy.results import Run, Series
+from bnstudy.measures.series import mean, medians, spearman
+from bnstudy.results import Run, Series, Values
 
 MEAN, NEXT_MEAN, VARIANCE = "moments/mean", "moments/next_mean", "moments/variance"
 PREFIX, NEXT = "moments/", "moments/next_"
@@ -34,3 +36,31 @@ def mean_shift(run: Run) -> Series:
         with np.errstate(divide="ignore", invalid="ignore"):
             found.append(distance / np.sqrt(run[f"{VARIANCE}/{name}"][1]))
     return steps, medians(np.concatenate(found, axis=1))
+
+
+def variance_growth(run: Run) -> Values:
+    """The variance of units over that at step 0, layer by layer: [layers], from the input on.
+
+    At the last probed step at which it is finite; geometric mean over the recorded units that vary.
+    The last layer, of the outputs, counts too.
+    """
+    found = []
+    for name in recorded_layers(run, VARIANCE):
+        values = run[f"{VARIANCE}/{name}"][1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log(values / values[0])
+        means = np.array([mean(row) for row in logs])
+        known = means[np.isfinite(means)]
+        found.append(float(np.exp(known[-1])) if len(known) else math.nan)
+    return np.array(found)
+
+
+def growth_with_depth(run: Run) -> float:
+    """Spearman's correlation of the number of a layer and the growth of its variance [1].
+
+    1 where each layer grows more than the one before it. NaN for fewer than four layers.
+    """
+    growths = variance_growth(run)
+    known = ~np.isnan(growths)
+    layers = np.arange(len(growths), dtype=np.float64)[known]
+    return spearman(layers, growths[known]) if known.sum() >= 4 else math.nan

@@ -72,6 +72,13 @@ def at_first_step(series: Series) -> float:
     return float(values[0]) if len(steps) and steps[0] == 0 else math.nan
 
 
+def at_step(series: Series, step: int) -> float:
+    """The value of a series at a step, NaN if there is none."""
+    steps, values = series
+    found = values[steps == step]
+    return float(found[0]) if len(found) else math.nan
+
+
 def late(series: Series, step: int = 1000) -> Values:
     """The values of a series from a step on."""
     steps, values = series

@@ -13,6 +13,7 @@ from bnstudy.results import Run, Series, Steps, Values
 
 SUBSET = "train/subset_accuracy"  # on a fixed subset of the training images
 TEST_ACCURACY = "test/accuracy"
+PRECISE_ACCURACY = "test/precise_accuracy"
 
 # A network has learned something if its test accuracy is this far above that of guessing.
 ABOVE_CHANCE = 0.05
@@ -180,3 +181,28 @@ def _around(run: Run, key: str, steps: Steps) -> Values:
     spans = [(trained >= step - half) & (trained <= step + half) for step in steps.tolist()]
     means = [float(values[span].mean()) if span.any() else math.nan for span in spans]
     return np.array([mean if math.isfinite(mean) else math.nan for mean in means])
+
+
+# With statistics estimated anew
+
+
+def precise_gain(run: Run) -> float:
+    """Test accuracy with statistics estimated anew less that with running ones [points].
+
+    At the end. NaN if the run diverged. Raises KeyError where the former was not measured.
+    """
+    precise, running = run[PRECISE_ACCURACY][1], run[TEST_ACCURACY][1]
+    return math.nan if run.outcome == "diverged" else 100 * float(precise[-1] - running[-1])
+
+
+def precise_percent(run: Run) -> float:
+    """The last test accuracy with statistics estimated anew [percent]; guessing if it diverged."""
+    if run.outcome == "diverged":
+        return 100 * chance(run)
+    return 100 * float(run[PRECISE_ACCURACY][1][-1])
+
+
+def largest_precise_gain(run: Run) -> float:
+    """As `precise_gain`, the largest over all tests but the first [points]."""
+    precise, running = run[PRECISE_ACCURACY][1], run[TEST_ACCURACY][1]
+    return 100 * float((precise - running)[1:].max()) if len(precise) > 1 else math.nan

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnstudy.measures.layers import needed_layers
-from bnstudy.measures.series import median, ratio
+from bnstudy.measures.series import at_the_end, median, ratio
 from bnstudy.results import Run, Series, Values
 
 NORM, STEP = "weights/norm", "weights/step"
+ROTATION = "weights/rotation"
 INITIAL, LR = "weights/initial_norm", "weights/lr"
 
 
@@ -71,3 +72,46 @@ def spread_left(runs: Sequence[Run]) -> float:
     logs = [math.log(run.lr) - 2 * np.log(weight_norms(run)[:, [0, -1]]) for run in runs]
     first, last = np.median(np.ptp(np.array(logs), axis=0), axis=0)
     return ratio(float(last), float(first))
+
+
+# How far weights turn
+
+
+def rotation(run: Run, layer: str) -> Series:
+    """The angle by which a step turns the weights of a layer [radians]."""
+    return run[f"{ROTATION}/{layer}"]
+
+
+def last_rotations(run: Run) -> Values:
+    """The angle of a step of every layer but the last, medians over the last quarter: [layers].
+
+    Radians. NaN if the run diverged. Raises KeyError if none was recorded.
+    """
+    names = needed_layers(run, ROTATION)
+    values = [median(at_the_end(run, rotation(run, name), 0.25)) for name in names]
+    return np.full(len(names), math.nan) if run.outcome == "diverged" else np.array(values)
+
+
+def equilibrium_rotation(run: Run) -> float:
+    """sqrt(2 lr weight_decay) [radians]: Kosson et al. 2024, of SGD without momentum."""
+    return math.sqrt(2 * run.lr * (run.option("optimizer.weight_decay") or 0.0))
+
+
+def rotation_at_equilibrium(run: Run) -> float:
+    """The angle of a step over that of the equilibrium, median over the layers [1].
+
+    NaN without weight decay.
+    """
+    return ratio(median(last_rotations(run)), equilibrium_rotation(run) or math.nan)
+
+
+def rotation_spread(run: Run) -> float:
+    """The largest angle of a step over the smallest, of all layers but the last [1]."""
+    angles = last_rotations(run)
+    return ratio(float(angles.max()), float(angles.min()))
+
+
+def squared_length(run: Run) -> Series:
+    """||w||^2 of all layers but the last together, those that may have a norm."""
+    names = needed_layers(run, NORM)
+    return run.steps(f"{NORM}/{names[0]}"), (weight_norms(run) ** 2).sum(axis=0)
