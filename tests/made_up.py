@@ -32,7 +32,7 @@ DATA = {"demo": "digits", "small": "cifar10", "paper": "cifar10"}
 # How fast a norm trains, over a run; without one lr 0.5 does not train at all.
 SPEED = {"none": 4, "batch": 10, "noisy_batch": 8, "noise": 0, "l1": 11, "l2": 10, "linf": 7}
 SPEED |= {"layer": 9, "group": 9, "instance": 6, "weight": 5, "weight_standardized": 7}
-SPEED |= {"batch_no_affine": 9}
+SPEED |= {"batch_no_affine": 9, "ghost_batch": 9}
 
 # By experiment whose runs differ in more than norm, lr and seed: its axes. `depth` is model.depth,
 # `placement` and `activation` likewise. At scale paper LONG has the axes of these names.
@@ -42,6 +42,11 @@ INITS = {"init": ("xavier_uniform", "kaiming", "xavier_large")}
 TWO_LRS = {"lr": (0.01, 0.1)}
 DEPTHS = {"depth": (20, 56)}
 Axes = dict[str, tuple[Any, ...]]
+NETWORK_NORMS: Axes = {"norm": ("none", "batch", "layer")}
+TRANSFORMER: Axes = {"model": ("transformer",), "placement": ("pre", "post")} | NETWORK_NORMS
+TRANSFORMER |= TWO_LRS
+DECAYS: Axes = {"weight_decay": (0.0, 0.001, 0.01)}
+EARLY: Axes = {"init": ("kaiming", "xavier_large"), "schedule": ("constant", "warmup")}
 AXES: dict[str, Axes] = {
     "lr_by_init_vgg": {"model": ("vgg",)} | PAIR | LRS | INITS,
     "lr_by_init_resnet": {"model": ("resnet",)} | PAIR | LRS | INITS,
@@ -72,6 +77,26 @@ AXES: dict[str, Axes] = {
     "curvature": {"model": ("vgg",)} | PAIR | {"lr": (0.01, 0.1, 0.5)},
     "spectra": {"model": ("vgg",)} | PAIR,
     "theory": {"model": ("vgg",)} | PAIR,
+    "tolerance_vgg": {"model": ("vgg",)} | PAIR | LRS | INITS,
+    "transformer": TRANSFORMER,
+    "transformer_sgd": TRANSFORMER,
+    "transformer_text": TRANSFORMER,
+    "signal_propagation": {"model": ("plain", "resnet")} | PAIR | {"depth": (20, 56)},
+    "batch_size": {"model": ("vgg",)} | PAIR | TWO_LRS | {"batch_size": (64, 512)},
+    "divergence": {"model": ("vgg",)} | PAIR | {"lr": (0.1, 3.0)},
+    "representations": {"model": ("mlp",)} | PAIR | {"init": ("kaiming", "orthogonal_relu")},
+    "rotation": {"model": ("vgg",)} | PAIR | DECAYS,
+    "scale_invariance": {"model": ("vgg",), "norm": ("batch_no_affine",)} | DECAYS,
+    "scale_invariance_lr": {
+        "model": ("vgg",),
+        "norm": ("batch_no_affine",),
+        "schedule": ("exponential",),
+    },
+    "early_sharpness": {"model": ("vgg",)} | PAIR | LRS | EARLY,
+    "statistics": {"model": ("vgg",), "norm": ("none", "batch", "noisy_batch")} | TWO_LRS,
+    "ghost_batch": {"model": ("vgg",), "norm": ("ghost_batch",), "samples": (4, 64)} | TWO_LRS,
+    "networks_vgg": {"model": ("vgg",)} | NETWORK_NORMS | TWO_LRS,
+    "networks_resnet": {"model": ("resnet",), "depth": (20,)} | NETWORK_NORMS | TWO_LRS,
 }
 LONG: Axes = {
     "lr": (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
@@ -95,7 +120,24 @@ PROBES_OF = {
     "curvature": ("landscape", "curvature"),
     "spectra": ("spectrum",),
     "theory": ("theory",),
+    "transformer": ("landscape", "curvature", "internal_covariate_shift"),
+    "transformer_sgd": ("landscape", "curvature", "internal_covariate_shift"),
+    "transformer_text": ("landscape", "internal_covariate_shift"),
+    "signal_propagation": ("gradients", "branches"),
+    "divergence": ("moments",),
+    "representations": ("representations",),
+    "rotation": ("curvature",),
+    "scale_invariance": ("curvature",),
+    "scale_invariance_lr": ("curvature",),
+    "early_sharpness": ("curvature",),
+    "ghost_batch": ("landscape",),
+    "networks_vgg": ("landscape", "curvature"),
+    "networks_resnet": ("landscape", "curvature"),
 }
+# What was found since 2018.
+SINCE = ("transformer", "transformer_sgd", "transformer_text", "signal_propagation", "batch_size")
+SINCE += ("divergence", "representations", "rotation", "early_sharpness", "statistics")
+SINCE += ("networks_vgg", "networks_resnet")
 SIZES = [-1.0, 0.0, 1.0, 2.0, 4.0]
 EXPERIMENTS = (*GRIDS, *AXES)
 # By option of the data group, as the data sets themselves say it: a test compares them.
@@ -338,20 +380,27 @@ def cell_header(experiment: str, cell: Line, seed: int, scale: str = "demo") -> 
     header = make_header("vgg", cell["norm"], cell["lr"], seed, scale)
     probes = header["config"]["probes"]
     more = ("gradients", "scale_and_shift", "curvature", "spectrum", "theory", "small_landscape")
+    more += ("branches", "representations")
     probes |= {name: {"every": 5} for name in more}
     probes["covariate_shift"] = {"sizes": SIZES, "every": 5}
     depth = cell.get("depth", 16)
     layers = depth - 2 if cell["model"] == "vgg" else depth  # of 16 layers two are of the head
     model: Line = {"depth": depth, "placement": cell.get("placement", "before")}
     if cell["model"] == "mlp":
-        layers, model = 4, {"hidden": [100, 100, 100], "activation": cell["activation"]}
+        layers, model = 4, {"hidden": [100, 100, 100], "activation": cell.get("activation", "relu")}
     elif cell["model"] != "vgg":
         # Without norms only the offsets of fixup and skipinit are left.
         model = {"depth": depth, "bias": cell["init"] in ("fixup", "skipinit")}
+    if cell["model"] == "transformer":
+        layers, model = 4, {"depth": 2, "placement": cell["placement"]}
     header["experiment"] = header["config"]["experiment"] = experiment
     header["choices"] |= {"model": cell["model"], "init": cell["init"]}
     header["config"] |= {"model": model, "init": {"_target_": cell["init"]}}
     header["config"]["probes"] = {name: probes[name] for name in PROBES_OF.get(experiment, ())}
+    header["config"]["optimizer"]["weight_decay"] = cell.get("weight_decay", 0.0)
+    header["config"]["norm"] |= {"samples": cell["samples"]} if "samples" in cell else {}
+    header["config"]["batch_size"] = cell.get("batch_size", 64)
+    header["choices"]["schedule"] = cell.get("schedule", "constant")
     header["fingerprint"] = f"{experiment}{json.dumps(cell)}{seed}"
     header["layers"] = [f"layer{i}" for i in range(1, layers + 1)]
     return header
@@ -372,7 +421,7 @@ def _fate(experiment: str, cell: Line, seed: int) -> tuple[str, float]:
     if experiment == "norms" and norm == "weight" and lr == 0.1:
         return "diverged", 0.0
     unlucky = experiment in ("covariate_shift", "step0", "norms", "curvature", "spectra", "theory")
-    unlucky = unlucky or cell.get("activation") == "sigmoid"
+    unlucky = unlucky or cell.get("activation") == "sigmoid" or experiment in SINCE
     if seed == 1 and norm == "none" and (hopeless or (unlucky and lr == 0.1)):
         return "diverged", 0.3
     if hopeless or (norm == "none" and cell["init"] == "xavier_large" and seed == 0):
@@ -399,13 +448,20 @@ def _cell_lines(
         line = {"step": step, "time": 0.01 * step} | _training("vgg", progress, rng)
         if step == 0:
             line |= {"test/loss": 2.3, "test/accuracy": 0.1}
+        if step % 20 == 0 and experiment in ("statistics", "ghost_batch"):
+            gain = 0.1 * (cell["norm"] != "none")
+            line |= {"test/accuracy": 0.1 + 0.8 * progress}
+            line["test/precise_accuracy"] = 0.1 + (0.8 + gain) * progress
         if step % 5 == 0:
             for probe in PROBES_OF.get(experiment, ()):
                 probed = layers[::3] if experiment == "step0" else layers
                 line |= _probe(probe, cell, probed, progress, rng)
         yield line
     if outcome == "finished":
-        yield {"step": last, "time": 1.0, "test/loss": 0.4, "test/accuracy": 0.1 + 0.85 * level}
+        line = {"step": last, "time": 1.0, "test/loss": 0.4, "test/accuracy": 0.1 + 0.85 * level}
+        if experiment in ("statistics", "ghost_batch"):
+            line["test/precise_accuracy"] = 0.1 + 0.87 * level
+        yield line
     if outcome == "diverged":
         yield {"step": last, "time": 1.0, "train/loss": math.nan, "train/accuracy": 0.1}
 
@@ -439,6 +495,13 @@ def _probe(
         return line | {"gradients/norm": 1.0}
     if probe == "covariate_shift":
         line["covariate_shift/size"] = SIZES
+    if probe == "representations":
+        line["representations/samples"] = 64
+    if probe == "branches":
+        line["branches/blocks"] = 9 if cell["model"] == "resnet" else 0
+        for block in range(1, line["branches/blocks"] + 1):
+            line[f"branches/branch_variance/block{block}"] = 1.0
+            line[f"branches/skip_variance/block{block}"] = 0.5 + 0.5 * block
     for i, layer in enumerate(layers):
         if probe in ("activations", "internal_covariate_shift"):
             recorded = _layer(layer, norm, progress, rng)
@@ -448,6 +511,11 @@ def _probe(
             line[f"activations/percentiles/{layer}"] = [[middle - 1, middle, middle + 1]] * UNITS
             line[f"activations/zeros/{layer}"] = 0.5 - 0.2 * progress
             line[f"activations/within/{layer}"] = [0.4 - 0.2 * progress, 0.7 - 0.2 * progress]
+        elif probe == "representations":
+            kept = 0.95 if norm == "batch" else 0.5 if cell["init"] == "kaiming" else 0.8
+            line[f"representations/effective_rank/{layer}"] = 1 + 60 * kept ** (i + 1)
+            line[f"representations/orthogonality_gap/{layer}"] = 0.9 - 0.8 * kept ** (i + 1)
+            line[f"representations/mean_cosine/{layer}"] = 1 - kept ** (i + 1)
         elif probe == "moments":
             line |= _moments(layer, norm, progress, rng)
         elif probe == "scale_and_shift" and norm == "batch" and layer != layers[-1]:
@@ -490,6 +558,7 @@ def curvature(
             f"weights/norm/{layer}": length,
             f"weights/step/{layer}": lr * length * rng.lognormal(sigma=0.3),
             f"weights/initial_norm/{layer}": 1.0 + 0.1 * number,
+            f"weights/rotation/{layer}": 0.01 * (1 + 0.1 * number) * rng.lognormal(sigma=0.3),
         }
     return line
 

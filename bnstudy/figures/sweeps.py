@@ -21,7 +21,9 @@ def ended(runs: Sequence[Run]) -> list[Run]:
 
 
 def runs_label(runs: Sequence[Run], more: str = "") -> str:
-    """The legend of an arm in several cells: how many runs there are in all, not seeds."""
+    """The legend of an arm in several cells: how many runs there are in all; "" of none."""
+    if not runs:
+        return ""
     count = len(runs)
     runs_are = f"{count} {'run' if count == 1 else 'runs'}"
     return panels.seeds_label(list(runs), more=more).replace(f"n = {count}", runs_are, 1)

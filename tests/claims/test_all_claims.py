@@ -105,7 +105,8 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Run]]:
     root = tmp_path_factory.mktemp("complete")
     arms = {arm for claim in claims.CLAIMS for arm in claim.arms}
     blocks = sorted({arm.experiment for arm in arms if arm.is_block or arm.options})
-    blocks += ["covariate_shift", "spectra", "theory", "theory_mlp"]
+    blocks += ["covariate_shift", "spectra", "theory", "theory_mlp", "divergence", "statistics"]
+    blocks += ["scale_invariance_lr"]
     own = {(arm.experiment, arm.norm, arm.lr) for arm in arms if arm.experiment not in blocks}
     runs: dict[str, list[Run]] = {"vgg": [], "deep_linear": []}
     for experiment, norm, lr in sorted(own):
@@ -126,7 +127,7 @@ FRESH = (10, 11)
 LONG = 10_000  # steps between two records of a block
 
 
-GRIDS = ("lr_by_init_vgg", "lr_by_init_resnet", "tolerance_vgg")
+GRIDS = ("lr_by_init_vgg", "lr_by_init_resnet", "tolerance_vgg", "early_sharpness")
 
 
 LAYERS = 14  # a first one, three stages of four, a last one
@@ -141,12 +142,13 @@ def block(experiment: str, arms: set[Arm]) -> list[Run]:
         options = dict(arm.options)
         model = options.pop("model", "mlp" if experiment == "scale_and_shift" else "vgg")
         inits = [options.pop("init", "kaiming")]
+        others = {p: options.pop(p) for p in list(options) if not p.startswith("model.")}
         of_model = {path.removeprefix("model."): value for path, value in options.items()}
         axes = (
             [arm.norm] if arm.norm else list(norms.OTHERS),
             [arm.lr] if arm.lr else [0.01, 0.1],
             [8, 20] if experiment.startswith("depth") else [8],
-            ["kaiming", "xavier_uniform"] if experiment in GRIDS else inits,
+            ["kaiming", "xavier_uniform"] if experiment in GRIDS and arm.is_block else inits,
             FRESH,
         )
         for norm, lr, layers, init, seed in product(*axes):
@@ -163,11 +165,24 @@ def block(experiment: str, arms: set[Arm]) -> list[Run]:
             )
             run.header["layers"] = [f"layer{number}" for number in range(1, LAYERS + 1)]
             run.config["steps"] = 10 * LONG
+            for path, value in others.items():
+                set_option(run, path, value)
             run.config["probes"] = {"sharpness": {"batches": 125}, "spectrum": {"batches": 125}}
             for key, (steps, values) in run.records.items():
                 run.records[key] = ([step * LONG for step in steps], values)
             found[str((run.config, run.choices))] = run
     return list(found.values())
+
+
+def set_option(run: Run, path: str, value: object) -> None:
+    """Set what was chosen or set at a path."""
+    group, _, key = path.partition(".")
+    if path == "schedule":
+        run.header["choices"][path] = value
+    elif key:
+        run.config[group] = run.config[group] | {key: value}
+    else:
+        run.config[group] = value
 
 
 def everything(lr: float, scale: float) -> dict[str, list[Any]]:
@@ -188,10 +203,19 @@ def everything(lr: float, scale: float) -> dict[str, list[Any]]:
             f"activations/within/{layer}": [0.3, 0.6],
             f"covariate_shift/running_accuracy/{layer}": [0.5, 0.4],
             f"covariate_shift/batch_accuracy/{layer}": [0.5, 0.48],
+            f"moments/variance/{layer}": [scale, 2 * scale],
+            f"representations/effective_rank/{layer}": 1 + scale / number,
+            f"representations/orthogonality_gap/{layer}": 0.5 + 0.01 * scale * number,
+            f"representations/mean_cosine/{layer}": 0.01 * scale * number,
+            f"branches/branch_variance/{layer}": 1.0,
+            f"branches/skip_variance/{layer}": scale * number,
         }
+        for place in ("norm_input_same", "preactivation_same"):
+            line[f"drift/{place}/{layer}"] = [0.1 * scale]
     rng = np.random.default_rng(0)
     line |= made_up.curvature("batch", lr / scale, layers, 1.0, rng) | made_up.spectrum("none", rng)
     line |= made_up.theory("batch", layers, 0.5, rng)
+    line["test/precise_accuracy"] = 0.1 * scale
     rising = {"train/subset_accuracy": [0.1 * scale + 0.06 * step for step in range(10)]}
     return {key: [value] * 10 for key, value in line.items()} | rising
 

@@ -110,6 +110,7 @@ def test_an_arm_has_its_colour_in_every_figure(name: str, draw: Callable[[str], 
             arm = text.get_text().removeprefix("envelope, ").split(" (")[0].split(", ")[0]
             shared = {"chance", "end of a diverged run", "not finite", "median over steps"}
             shared |= {"diverged", "diverged before", "not within the run", "gradient zero"}
+            shared |= {"step 0", "step 1", "1 / block"}
             shared |= {"2/lr", "1/η$_{min}$", "1/η$_{min}$ = 2/lr"}
             shared |= {says for says, *_ in effective_beta.CURVES}
             shared |= {f"{n} seeds {fate}" for n in ("all", "some") for fate in lr_by_init.FATES}
@@ -123,7 +124,7 @@ def test_every_figure_draws_what_there_is_and_says_what_is_missing(
 ) -> None:
     usual = {("none", 0.1), ("none", 1e-6)}
     run = next(run for run in runs_of(FIGURES[name], demo) if (run.norm, run.lr) in usual)
-    other = changed(tmp_path, run, batch_size=7)
+    other = changed(tmp_path, run, batch_size=7, data={"held_out": 7})
     said = words(FIGURES[name].draw([run, other])).replace("\n", " ")
     assert re.search("no (BatchNorm.*)?runs", said)
     assert f"Left out (other settings, or made twice): 1 run of {run.experiment}." in said
