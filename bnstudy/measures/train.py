@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from bnstudy.measures.series import at_the_end, mean, median, window
+from bnstudy.measures.series import at_the_end, mean, median, together, window
 from bnstudy.record import ACCURACY, LOSS, LR
 from bnstudy.results import Run, Series, Steps, Values
 
@@ -204,5 +204,5 @@ def precise_percent(run: Run) -> float:
 
 def largest_precise_gain(run: Run) -> float:
     """As `precise_gain`, the largest over all tests but the first [points]."""
-    precise, running = run[PRECISE_ACCURACY][1], run[TEST_ACCURACY][1]
+    _, precise, running = together(run[PRECISE_ACCURACY], run[TEST_ACCURACY])
     return 100 * float((precise - running)[1:].max()) if len(precise) > 1 else math.nan

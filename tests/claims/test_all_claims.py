@@ -152,6 +152,7 @@ def block(experiment: str, arms: set[Arm]) -> list[Run]:
             FRESH,
         )
         for norm, lr, layers, init, seed in product(*axes):
+            explodes = experiment == "early_sharpness" and norm == "none" and lr > 0.05
             run = cell(
                 norm,
                 lr,
@@ -165,11 +166,17 @@ def block(experiment: str, arms: set[Arm]) -> list[Run]:
             )
             run.header["layers"] = [f"layer{number}" for number in range(1, LAYERS + 1)]
             run.config["steps"] = 10 * LONG
+            steps, accuracies = run.records["test/accuracy"]
+            precise = [value + 0.01 * len(norm) + 0.02 * lr for value in accuracies]
+            run.records["test/precise_accuracy"] = (steps, precise)
+            if explodes:
+                run.records["test/accuracy"] = (steps, [0.1, 0.1])
             for path, value in others.items():
                 set_option(run, path, value)
             run.config["probes"] = {"sharpness": {"batches": 125}, "spectrum": {"batches": 125}}
             for key, (steps, values) in run.records.items():
-                run.records[key] = ([step * LONG for step in steps], values)
+                every = 1 if experiment == "signal_propagation" else LONG  # its step 1 counts
+                run.records[key] = ([step * every for step in steps], values)
             found[str((run.config, run.choices))] = run
     return list(found.values())
 
@@ -203,7 +210,6 @@ def everything(lr: float, scale: float) -> dict[str, list[Any]]:
             f"activations/within/{layer}": [0.3, 0.6],
             f"covariate_shift/running_accuracy/{layer}": [0.5, 0.4],
             f"covariate_shift/batch_accuracy/{layer}": [0.5, 0.48],
-            f"moments/variance/{layer}": [scale, 2 * scale],
             f"representations/effective_rank/{layer}": 1 + scale / number,
             f"representations/orthogonality_gap/{layer}": 0.5 + 0.01 * scale * number,
             f"representations/mean_cosine/{layer}": 0.01 * scale * number,
@@ -215,8 +221,11 @@ def everything(lr: float, scale: float) -> dict[str, list[Any]]:
     rng = np.random.default_rng(0)
     line |= made_up.curvature("batch", lr / scale, layers, 1.0, rng) | made_up.spectrum("none", rng)
     line |= made_up.theory("batch", layers, 0.5, rng)
-    line["test/precise_accuracy"] = 0.1 * scale
-    rising = {"train/subset_accuracy": [0.1 * scale + 0.06 * step for step in range(10)]}
+    rising: dict[str, list[Any]] = {
+        "train/subset_accuracy": [0.1 * scale + 0.06 * step for step in range(10)]
+    }
+    for number, layer in enumerate(layers, start=1):
+        rising[f"moments/variance/{layer}"] = [[1.0 + scale * number * t, 1.0] for t in range(10)]
     return {key: [value] * 10 for key, value in line.items()} | rising
 
 
@@ -259,10 +268,10 @@ BATCHES = ("same", "next")
 
 
 def test_every_claim_can_be_measured(complete: dict[str, list[Run]]) -> None:
-    for result in claims.evaluate(complete):
-        named = (result.claim.name, result.notes)
-        assert result.verdict in (claims.SUGGESTED, claims.UNDECIDED), named
-        assert result.n == 2, named
+    judged = claims.evaluate(complete)
+    measured = (claims.SUGGESTED, claims.UNDECIDED)
+    assert {r.claim.name: r.notes for r in judged if r.verdict not in measured} == {}
+    assert {r.claim.name: r.notes for r in judged if r.n != 2} == {}
 
 
 NEW = ("train/subset", "drift", "landscape/small", "share")
