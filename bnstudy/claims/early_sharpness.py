@@ -77,15 +77,15 @@ def lower_after_warmup(constant: Run, warmed: Run) -> float:
     return ratio(late_at_edge(warmed), late_at_edge(constant))
 
 
-def block(norm: str, schedule: str) -> Arm:
+def early_arm(norm: str, schedule: str) -> Arm:
     """A network with a schedule, from every init at every learning rate."""
     name = {"none": "the standard network", "batch": "BatchNorm"}[norm]
     more = ", warm-up" if schedule == "warmup" else ""
     return Arm(f"{name}{more}", "early_sharpness", norm, None, ((SCHEDULE, schedule),))
 
 
-STANDARD, BATCH = block("none", "constant"), block("batch", "constant")
-WARMED = block("none", "warmup")
+STANDARD, BATCH = early_arm("none", "constant"), early_arm("batch", "constant")
+WARMED = early_arm("none", "warmup")
 ALSO = ("init", SCHEDULE)
 TRAIN = "largest learning rate that trains (5 points above chance after 200 steps)"
 OVER_INITS = "geometric mean over inits (where none trains half of the smallest)"

@@ -24,14 +24,14 @@ def times_longer(standard: Run, batch: Run) -> float:
     return ratio(trained_steps(batch) + 1, trained_steps(standard) + 1)
 
 
-def of(norm: str, lr: float) -> Arm:
+def tolerance_arm(norm: str, lr: float) -> Arm:
     """A VGG of the grid, from Kaiming's init."""
     name = {"none": "the standard network", "batch": "BatchNorm"}[norm]
     return Arm(name, "tolerance_vgg", norm, lr, (("init", "kaiming"),))
 
 
-LOW = (of("none", 0.003), of("batch", 0.003))
-HIGH = (of("none", 0.1), of("batch", 0.1))
+LOW = (tolerance_arm("none", 0.003), tolerance_arm("batch", 0.003))
+HIGH = (tolerance_arm("none", 0.1), tolerance_arm("batch", 0.1))
 DIVERGING = (
     Arm("the standard network", "divergence", "none", 3.0),
     Arm("BatchNorm", "divergence", "batch", 3.0),

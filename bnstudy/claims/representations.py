@@ -24,15 +24,15 @@ def trained_ahead(standard: Run, other: Run) -> float:
     return training_accuracy(other, share=0.1) - training_accuracy(standard, share=0.1)
 
 
-def of(norm: str, init: str) -> Arm:
+def representations_arm(norm: str, init: str) -> Arm:
     """The MLP with a norm and an init."""
     names = {"none": "the standard MLP", "batch": "the MLP with BatchNorm"}
     more = "" if init == "kaiming" else ", orthogonal init"
     return Arm(names[norm] + more, "representations", norm, 0.01, (("init", init),))
 
 
-STANDARD, BATCH = of("none", "kaiming"), of("batch", "kaiming")
-ORTHOGONAL = of("none", "orthogonal_relu")
+STANDARD, BATCH = representations_arm("none", "kaiming"), representations_arm("batch", "kaiming")
+ORTHOGONAL = representations_arm("none", "orthogonal_relu")
 DEEP = "last quarter of the hidden layers, before the activation function, at step 0"
 TOPIC = "Representations"
 CLAIMS = (

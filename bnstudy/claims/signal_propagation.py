@@ -75,7 +75,7 @@ CLAIMS = (
         quantity=f"growth of the norm of the weights' gradient per layer towards the input at step "
         f"0, plain network of {DEPTH} layers, mean over its stages",
         measure=growth_per_layer,
-        rule=within(1.15, 1.27, unit="×", paper=1.21, why="1.21, within 5 %"),
+        rule=within(1.15, 1.27, unit="×", why="1.21, within 5 %"),
         also=ALSO,
         seeds_from=SEEDS_FROM,
     ),
@@ -103,7 +103,7 @@ CLAIMS = (
         quantity="exponent of the variance of the branch over that of the shortcut, by the number "
         f"of the block, first stage of a ResNet of {DEPTH} layers, at step 0",
         measure=branch_exponent,
-        rule=within(-1.25, -0.75, paper=-1, why="−1, within a quarter"),
+        rule=within(-1.25, -0.75, why="−1, within a quarter"),
         also=ALSO,
         seeds_from=SEEDS_FROM,
     ),

@@ -18,7 +18,7 @@ def more_accurate(whole: Run, groups: Run) -> float:
     return precise_percent(groups) - precise_percent(whole)
 
 
-def of(norm: str, lr: float) -> Arm:
+def statistics_arm(norm: str, lr: float) -> Arm:
     """A VGG of the experiment `statistics`."""
     return Arm(
         {"batch": "BatchNorm", "noisy_batch": "noisy BatchNorm"}[norm], "statistics", norm, lr
@@ -41,7 +41,7 @@ CLAIMS = (
         title="At the end of training running averages are good enough",
         says="The running average lags behind; near the end of training the gap closes.",
         source="Wu & Johnson 2021, section 3",
-        arms=(of("batch", 0.1),),
+        arms=(statistics_arm("batch", 0.1),),
         quantity=f"{ANEW}, at the end, lr 0.1",
         measure=precise_gain,
         rule=at_most(1, unit=" points", why="no more than a point"),
@@ -54,7 +54,7 @@ CLAIMS = (
         title="The larger the learning rate, the further running averages lag behind",
         says="A running average is wrong while the parameters move fast.",
         source="Wu & Johnson 2021, section 3",
-        arms=(of("batch", 0.1), of("batch", 1.0)),
+        arms=(statistics_arm("batch", 0.1), statistics_arm("batch", 1.0)),
         quantity=f"{ANEW}, the largest over the tests, lr 1 − lr 0.1",
         measure=gain_grows,
         rule=greater(0, unit=" points"),
@@ -67,7 +67,7 @@ CLAIMS = (
         title="Noise makes running averages lag further behind",
         says="Noise after the norm makes the statistics of the next layers uncertain.",
         source="asked after Wu & Johnson 2021 and Santurkar et al. 2018; in neither",
-        arms=(of("batch", 0.1), of("noisy_batch", 0.1)),
+        arms=(statistics_arm("batch", 0.1), statistics_arm("noisy_batch", 0.1)),
         quantity=f"{ANEW}, the largest over the tests, lr 0.1, noisy BatchNorm − BatchNorm",
         measure=gain_grows,
         rule=greater(0, unit=" points"),

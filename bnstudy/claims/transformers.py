@@ -22,7 +22,9 @@ NAMES = {
 }
 
 
-def arm(experiment: str, norm: str, placement: str = "pre", lr: float | None = None) -> Arm:
+def transformer_arm(
+    experiment: str, norm: str, placement: str = "pre", lr: float | None = None
+) -> Arm:
     """The runs of one norm at one place: at every learning rate, or at one."""
     name = NAMES[norm] + (f", {placement}" if norm != "none" else "")
     return Arm(name, experiment, norm, lr, ((PLACE, placement),))
@@ -47,7 +49,7 @@ CLAIMS = (
             title=f"{title}: a transformer {words}",
             says=says,
             source=source,
-            arms=(arm(experiment, under), arm(experiment, over)),
+            arms=(transformer_arm(experiment, under), transformer_arm(experiment, over)),
             quantity=f"{AT_BEST}: {NAMES[over]} − {NAMES[under]}",
             measure=ahead,
             rule=rule,
@@ -105,8 +107,8 @@ CLAIMS = (
             says="Post-LN needs a warm-up; Pre-LN trains without one.",
             source="Xiong et al. 2020, abstract",
             arms=(
-                arm(experiment, "layer", "post", lr),
-                arm(experiment, "layer", "pre", lr),
+                transformer_arm(experiment, "layer", "post", lr),
+                transformer_arm(experiment, "layer", "pre", lr),
             ),
             quantity=f"final test accuracy at lr {lr}, no warm-up, before − after",
             measure=ahead,
@@ -125,8 +127,8 @@ CLAIMS = (
             says="What smooths a VGG is not measured in transformers.",
             source="asked after Santurkar et al. 2018, section 3; not measured there",
             arms=(
-                arm("transformer_sgd", "none", lr=0.1),
-                arm("transformer_sgd", norm, lr=0.1),
+                transformer_arm("transformer_sgd", "none", lr=0.1),
+                transformer_arm("transformer_sgd", norm, lr=0.1),
             ),
             quantity="largest ‖∇L(θ − η g) − g‖ / ‖g‖ over the step sizes η at the same training "
             f"loss, lr 0.1, norm before the branches, no norm / {NAMES[norm]}",
@@ -146,8 +148,8 @@ CLAIMS = (
             says="Norms are said to keep the distributions of layers stable.",
             source="Ioffe & Szegedy 2015, section 2, of BatchNorm",
             arms=(
-                arm("transformer_sgd", "none", lr=0.1),
-                arm("transformer_sgd", "layer", lr=0.1),
+                transformer_arm("transformer_sgd", "none", lr=0.1),
+                transformer_arm("transformer_sgd", "layer", lr=0.1),
             ),
             quantity="Wasserstein distance of a unit's distribution between a step and the next, "
             "same batch, in standard deviations, lr 0.1, no norm / LayerNorm",

@@ -75,13 +75,15 @@ def best_over_size(axes: Axes, runs: Sequence[Run]) -> None:
     for norm in panels.PAIR:
         own = [run for run in sweeps.ended(runs) if run.norm == norm]
         seeds = sorted({run.seed for run in own})
-        values = [[best(of(own, size, seed), final_percent) for seed in seeds] for size in sizes]
+        values = [
+            [best(runs_of_size(own, size, seed), final_percent) for seed in seeds] for size in sizes
+        ]
         if own:
             sweeps.line(axes, own, np.arange(len(sizes)), values, label=style.arm(norm).name)
     axes.set(title="at the best learning rate", xlabel="batch size")
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
 
 
-def of(runs: Sequence[Run], size: int, seed: int) -> list[Run]:
+def runs_of_size(runs: Sequence[Run], size: int, seed: int) -> list[Run]:
     """The runs of a batch size and a seed."""
     return [run for run in runs if (run.batch_size, run.seed) == (size, seed)]

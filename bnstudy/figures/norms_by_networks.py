@@ -127,7 +127,7 @@ def numbered(
     """Dots, and the median beside its bar."""
     known = [value for value in values if np.isfinite(value)]
     if known:
-        sweeps.dots(axes, runs, place, known)
+        sweeps.seed_dots(axes, runs, place, known)
         where = (place, max(known))
         look = {"ha": "center", "va": "bottom", "fontsize": style.SMALL}
         text = form.format(np.median(known))

@@ -87,7 +87,7 @@ def growths(axes: Axes, runs: Sequence[Run]) -> None:
                     aside = len(places) - 1 + 0.4 * side - 0.3 + 0.2 * step
                     values = [growth_per_layer(run, step) for run in cell]
                     if cell:
-                        sweeps.dots(axes, cell, aside, values, **look)
+                        sweeps.seed_dots(axes, cell, aside, values, **look)
     for step, look in enumerate(STEPS):
         panels.explain(axes, f"step {step}", **({"linestyle": "", "marker": "o"} | look))
     axes.axhline(PREDICTED, color=style.GREY, linewidth=0.8, linestyle=":")

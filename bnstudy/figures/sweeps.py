@@ -96,7 +96,7 @@ def against(
         line(axes, list(runs), xs, values, **look)
 
 
-def dots(
+def seed_dots(
     axes: Axes, runs: Sequence[Run], place: float, values: Sequence[float], **look: Any
 ) -> None:
     """One arm at a place of an axis of names: a dot for each run, a bar at the median."""

@@ -107,7 +107,9 @@ def strips(
             own = [r for r in runs if (r.norm, r.option(PLACE)) == (norm, place)]
             best = at_best_lr(own)
             if best:
-                sweeps.dots(axes, best, number + 0.4 * side - 0.2, values_of(best, read), **look)
+                sweeps.seed_dots(
+                    axes, best, number + 0.4 * side - 0.2, values_of(best, read), **look
+                )
     panels.log_axis(axes)
     sweeps.name_places(axes, norms)
 
