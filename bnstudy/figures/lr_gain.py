@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bnstudy.figures import panels, style, sweeps
 from bnstudy.measures import moments, train
@@ -132,4 +132,5 @@ def growth_by_layer(axes: Axes, runs: Sequence[Run]) -> None:
                 layers = np.arange(1, values.shape[1] + 1)
                 axes.plot(layers, middle, linestyle=linestyle, markersize=3, label=label, **look)
     axes.set(title="(c) variance / that at step 0", xlabel="layer")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     sweeps.missing(axes, runs, panels.PAIR)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bnstudy.figures import panels, style, sweeps
 from bnstudy.measures import representations, train
@@ -48,6 +49,7 @@ def draw(runs: Sequence[Run]) -> Figure:
         for axes, (kind, name) in zip(grid[0], KINDS.items(), strict=True):
             profiles(axes, chosen, kind)
             axes.set(title=f"{name}, step 0", xlabel="layer")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axes, kind in zip(grid[1], (RANK, COSINE), strict=False):
             over_training(axes, chosen, kind)
             axes.set_title(f"{KINDS[kind]}, last hidden layer")

@@ -58,7 +58,8 @@ def draw(runs: Sequence[Run]) -> Figure:
         notes = (
             *(f"No runs of {name}." for name in absent),
             *(f"There are no {style.arm(norm).name} runs." for norm in lacking),
-            "Accuracy: a run that diverged counts as guessing; not in the other panels.",
+            "Accuracy: a run that diverged counts as guessing; not in the other panels. Gradient "
+            "change: along the gradient over lr, which with AdamW is not the step that is taken.",
             sweeps.SPREAD,
         )
         panels.finish(figure, runs, chosen, *notes)
