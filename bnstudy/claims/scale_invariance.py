@@ -124,8 +124,8 @@ CLAIMS = (
         "sharpness.",
         source="Lyu, Li & Arora 2022, abstract",
         arms=(DECAYED,),
-        quantity="largest eigenvalue × ‖w‖², median over the last quarter over its largest value "
-        "(running median of three)",
+        quantity="largest eigenvalue × ‖w‖², median over the last quarter of the run over that "
+        "over the second quarter",
         measure=spherical_fall,
         rule=less(),
         also=ALSO,

@@ -6,8 +6,6 @@ eigenvalue times ||w||^2 is that of the function on the sphere, whatever the len
 
 import math
 
-import numpy as np
-
 from bnstudy.measures.series import at_the_end, median, ratio, together
 from bnstudy.measures.sharpness import sharpness
 from bnstudy.measures.weights import squared_length
@@ -33,14 +31,11 @@ def last_spherical_sharpness(run: Run) -> float:
 
 
 def spherical_fall(run: Run) -> float:
-    """`spherical_sharpness` over the last quarter over its largest value before, medians [1].
+    """`spherical_sharpness` over the last quarter over that over the second quarter, medians [1].
 
-    The largest is over running medians of three probed steps, so that no single step makes it. NaN
-    for fewer than six probed steps, or if the run diverged.
+    The first quarter does not count: from the initial weights sharpness falls to its edge, with
+    weight decay or without. NaN if a quarter has no value, or the run diverged.
     """
-    _, values = spherical_sharpness(run)
-    known = values[~np.isnan(values)]
-    if len(known) < 6:
-        return math.nan
-    threes = np.median(np.lib.stride_tricks.sliding_window_view(known, 3), axis=1)
-    return ratio(last_spherical_sharpness(run), float(threes.max()))
+    steps, values = spherical_sharpness(run)
+    quarters = 4 * steps // run.config["steps"]
+    return ratio(last_spherical_sharpness(run), median(values[quarters == 1]))
