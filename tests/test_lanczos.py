@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from math import atan2, nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -624,15 +625,17 @@ def test_weights_by_hand():
         "distance/first": 4.0,
         "initial_product/first": 9.0,
         "initial_norm/first": 3.0,
+        "rotation/first": atan2(4, 3) - atan2(4.3, 3.3),
         "norm/second": 3.0,
         "step/second": 3.0,
         "distance/second": 2**0.5,
         "initial_product/second": 5.0,
         "initial_norm/second": 3**0.5,
+        "rotation/second": nan,  # the new weight is zero
     }
     assert measured.keys() == expected.keys()
     for key, value in expected.items():
-        close(measured[key].item(), value, rtol=1e-6, atol=0)
+        close(measured[key].item(), value, rtol=1e-5, atol=0, equal_nan=True)
 
 
 def test_weights_of_some_layers_and_without_a_start():
@@ -642,6 +645,7 @@ def test_weights_of_some_layers_and_without_a_start():
     assert set(Weights()(replace(update, initial=None))) == {
         "lr",
         *(f"{key}{layer}" for key in ("norm", "step") for layer in ("", "/first", "/second")),
+        *("rotation/first", "rotation/second"),
     }
     assert set(Weights(layers=["frozen"])(update)) == {"lr"}
     with pytest.raises(ValueError, match="'third' is not in the model"):
